@@ -1,0 +1,3 @@
+"""cosmos-jobs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,35 @@
+"""Pending runs become batches: one engine process each, so that the model loads once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from cosmos_jobs import identity
+from cosmos_jobs.model import Batch, Run
+
+
+def group(
+    runs: Sequence[Run],
+    attempts: Mapping[str, int],
+    target: str,
+    key: Callable[[Run], str],
+    max_batch: int,
+) -> tuple[Batch, ...]:
+    """Return batches of at most `max_batch` runs that share an engine and its `key`.
+
+    Runs keep their order within a batch, except that those of one prompt, and
+    so of one input video, stand together. `attempts` says how often each run
+    was tried before; it makes a retry's batch another one.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.engine, key(run)), []).append(run)
+    batches = []
+    for (engine, _), members in groups.items():
+        first = {run.prompt_id: index for index, run in reversed([*enumerate(members)])}
+        members.sort(key=lambda run: first[run.prompt_id])
+        for start in range(0, len(members), max_batch):
+            ids = tuple(run.id for run in members[start : start + max_batch])
+            tried = {run_id: attempts.get(run_id, 0) for run_id in ids}
+            batches.append(Batch(identity.batch_id(tried), engine, target, ids))
+    return tuple(batches)

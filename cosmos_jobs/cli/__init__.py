@@ -1,0 +1,132 @@
+"""The command line: parse, call operations, render, exit code."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from cosmos_jobs import __version__
+from cosmos_jobs.errors import CosmosJobsError, InvalidFiles
+
+INTERRUPTED = 130
+BUG = 70
+
+COMMANDS = {
+    "Job files": {
+        "init": ("project", "Make a project that works at once."),
+        "validate": ("jobs", "Check job files; say all that is wrong with them."),
+        "plan": ("jobs", "Show what apply would do, and why. Changes nothing."),
+        "apply": ("jobs", "Make what the job files ask for: only the pending runs."),
+        "preview": ("jobs", "Show any job's control inputs, on this machine's CPU."),
+    },
+    "Results": {
+        "status": ("records", "Show where each job stands."),
+        "list": ("records", "List prompts or runs."),
+        "show": ("records", "Show all that is known of a prompt or a run."),
+        "prune": ("records", "Remove runs that left their job files, or the cache."),
+    },
+    "More": {
+        "schema": ("project", "Print a JSON Schema, for editors and tools."),
+        "completion": ("project", "Print the completion script of a shell."),
+    },
+}
+
+
+class Program(click.Group):
+    """The program: its commands are imported when they are called, so that --help is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module and return it."""
+        import importlib
+
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module = importlib.import_module(f"cosmos_jobs.cli.{section[cmd_name][0]}")
+                command = getattr(module, f"{cmd_name}_command")
+                assert isinstance(command, click.Command)  # noqa: S101
+                return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest command for a name that is none."""
+        import difflib
+
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            ctx.fail(f"No such command `{args[0]}`.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section."""
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="Begin with `cosmos-jobs init DIR`; see `cosmos-jobs COMMAND --help`.",
+)
+@click.version_option(__version__, prog_name="cosmos-jobs", message="%(prog)s %(version)s")
+def program() -> None:
+    """Declare NVIDIA Cosmos videos in YAML job files; run only what is pending."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, else as the errors module and DESIGN say."""
+    # A command builds many values once and ends: collecting garbage only costs time.
+    gc.disable()
+    name = Path(sys.argv[0]).name
+    sys.exit(_run("cosmos-jobs" if name == "__main__.py" else name))
+
+
+def _run(name: str) -> int:
+    try:
+        code = program.main(prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except CosmosJobsError as error:
+        _tell(error)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as `| head` does: nobody is left to be told.
+        sys.stderr.close()
+        return 0
+    except Exception:
+        return _bug()
+    # What ctx.exit() was given, or None when a command just ended.
+    return code or 0
+
+
+def _tell(error: CosmosJobsError) -> None:
+    if isinstance(error, InvalidFiles):
+        from cosmos_jobs.render import diagnostics
+
+        click.echo(diagnostics.text(error.diagnostics, color=True), err=True)
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+
+
+def _bug() -> int:
+    import traceback
+
+    traceback.print_exc()
+    click.echo("\nThis is a bug in cosmos-jobs: please report it with the lines above.", err=True)
+    return BUG

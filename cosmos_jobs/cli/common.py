@@ -1,0 +1,119 @@
+"""What the commands share: their options, their arguments and how they get at the project."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from cosmos_jobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from cosmos_jobs.model import Diagnostic
+    from cosmos_jobs.operations import WorkflowOperations
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+FORMATS = click.Choice(["text", "json"])
+
+
+def complete_job_files(
+    context: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the job files and folders that begin as typed."""
+    typed = Path(incomplete)
+    folder = typed if incomplete.endswith("/") else typed.parent
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [
+        f"{each}/" if each.is_dir() else str(each)
+        for each in there
+        if each.is_dir() or each.suffix in (".yaml", ".yml", ".plan")
+    ]
+    return [CompletionItem(each) for each in found if each.startswith(incomplete)]
+
+
+def complete_ids(
+    context: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the ids in the store that begin as typed."""
+    known = operations(context.params.get("project")).store.snapshot()
+    prompts = {key: known.prompts[key].name for key in known.prompts if key.startswith(incomplete)}
+    runs = {key: str(known.states[key]) for key in known.states if key.startswith(incomplete)}
+    return [CompletionItem(key, help=text) for key, text in {**prompts, **runs}.items()]
+
+
+def job_files(command: _Command) -> _Command:
+    """Add the argument FILE…; without any, it is the folder `jobs`."""
+    return click.argument(
+        "paths", metavar="[FILE]...", nargs=-1, shell_complete=complete_job_files
+    )(command)
+
+
+def project_option(command: _Command) -> _Command:
+    """Add -C, the project's folder."""
+    return click.option(
+        "-C",
+        "--project",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The project's folder; else the nearest one upwards with a cosmos-jobs.yaml.",
+    )(command)
+
+
+def verbosity(command: _Command) -> _Command:
+    """Add -v and -q."""
+    command = click.option("-v", "--verbose", is_flag=True, help="Show run ids and every run.")(
+        command
+    )
+    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
+
+
+def format_option(choice: click.Choice[str] = FORMATS) -> Callable[[_Command], _Command]:
+    """Add --format."""
+    return click.option("--format", "form", type=choice, default="text", show_default=True)
+
+
+def operations(project: Path | None) -> WorkflowOperations:
+    """Return the operations of the project in a folder, or around the working directory."""
+    from cosmos_jobs import project as projects
+    from cosmos_jobs.operations import WorkflowOperations
+
+    if projects.no_color():
+        click.get_current_context().find_root().color = False
+    root = project.resolve() if project else projects.find(Path.cwd())
+    return WorkflowOperations(projects.load(root))
+
+
+def paths_or_jobs(paths: Sequence[str], ops: WorkflowOperations) -> tuple[str, ...]:
+    """Return the paths given, or the project's folder of job files."""
+    if paths:
+        return tuple(paths)
+    folder = ops.project.root / "jobs"
+    if not folder.is_dir():
+        raise UsageError(
+            "no job file was given, and there is no folder `jobs`",
+            hint="name one: jobs/sunsets.yaml, or begin with: cosmos-jobs init",
+        )
+    here = Path.cwd()
+    return (str(folder.relative_to(here) if folder.is_relative_to(here) else folder),)
+
+
+def warn(problems: Sequence[Diagnostic], *, quiet: bool = False) -> None:
+    """Show the warnings of job files on stderr."""
+    if problems and not quiet:
+        from cosmos_jobs.render import diagnostics
+
+        click.echo(diagnostics.text(problems, color=True), err=True)
+
+
+def hashing(*, quiet: bool) -> Callable[[str, int, int], None] | None:
+    """Return a reporter of long hashing on a terminal's stderr."""
+    if quiet or not sys.stderr.isatty():
+        return None
+    from cosmos_jobs.render.progress import Hashing
+
+    return Hashing()

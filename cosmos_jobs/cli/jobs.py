@@ -1,0 +1,268 @@
+"""The commands on job files: validate, plan, apply, preview."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cosmos_jobs import files, planfile
+from cosmos_jobs.cli import common
+from cosmos_jobs.errors import AnswerIsNo, UsageError
+from cosmos_jobs.model import STARTS, Action, Planned, Selection, Severity, State
+from cosmos_jobs.operations import MAX_RUNS, WorkflowOperations
+from cosmos_jobs.render import plans
+
+FAILED = (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
+
+
+@click.command("validate")
+@common.job_files
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="github prints workflow annotations.",
+)
+@common.project_option
+@common.verbosity
+def validate_command(
+    paths: tuple[str, ...], form: str, project: Path | None, quiet: bool, verbose: bool
+) -> None:
+    """Check job files; say all that is wrong with them.
+
+    Exit code 3 when a file has an error. Nothing is written but a cache.
+
+    \b
+    Examples:
+      cosmos-jobs validate                     every file in jobs/
+      cosmos-jobs validate jobs/sunsets.yaml
+      cosmos-jobs validate --format github     in a GitHub workflow
+    """
+    from cosmos_jobs.render import diagnostics
+
+    ops = common.operations(project)
+    chosen = common.paths_or_jobs(paths, ops)
+    jobs, problems = ops.validate(chosen, hashing=common.hashing(quiet=quiet))
+    wrong = any(each.severity is Severity.ERROR for each in problems)
+    match form:
+        case "json":
+            click.echo(diagnostics.as_json(problems))
+        case "github":
+            click.echo(diagnostics.github(problems), nl=bool(problems))
+        case _:
+            shown = [each for each in problems if not quiet or each.severity is Severity.ERROR]
+            if shown:
+                click.echo(diagnostics.text(shown, color=True), err=True)
+            if not quiet:
+                for job in jobs:
+                    click.echo(
+                        f"{job.spec.path}: ok, {plans.plural(len(job.expansion.runs), 'run')}"
+                    )
+    if wrong:
+        click.get_current_context().exit(3)
+
+
+def _selecting(command: common._Command) -> common._Command:
+    for option in (
+        common.verbosity,
+        common.project_option,
+        click.option("--force", is_flag=True, help="Run again what is done, as a new attempt."),
+        click.option(
+            "--only",
+            metavar="PROMPT|rs_…",
+            multiple=True,
+            help="Only this prompt's runs, or this run. May be repeated.",
+        ),
+        click.option("--target", metavar="NAME", default="", help="Run on this target instead."),
+        common.job_files,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("plan")
+@_selecting
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 when there is something to run.")
+@common.format_option()
+def plan_command(
+    paths: tuple[str, ...],
+    target: str,
+    only: tuple[str, ...],
+    force: bool,
+    project: Path | None,
+    out: Path | None,
+    exit_code: bool,
+    form: str,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Show what apply would do, and why. Changes nothing.
+
+    \b
+    + new      ~ retry or again     > in flight
+    ! blocked  - orphaned: no longer in its job file
+
+    \b
+    Examples:
+      cosmos-jobs plan jobs/sunsets.yaml
+      cosmos-jobs plan --out night.plan        then: cosmos-jobs apply night.plan
+      cosmos-jobs plan --exit-code -q          in scripts: 0 nothing to do, 1 changes
+    """
+    ops = common.operations(project)
+    selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
+    planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
+    _show(planned, form, quiet=quiet, verbose=verbose)
+    if out:
+        try:
+            files.write(out, planfile.dump(planned))
+        except OSError as error:
+            raise UsageError(f"cannot write {out}: {error.strerror}") from error
+        if not quiet:
+            click.echo(f"Saved. Apply exactly this: cosmos-jobs apply {out}", err=True)
+    if exit_code and plans.count(planned, *STARTS):
+        click.get_current_context().exit(1)
+
+
+def _show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
+    common.warn(planned.warnings, quiet=quiet)
+    if form == "json":
+        click.echo(planfile.dump(planned), nl=False)
+    elif not quiet:
+        click.echo(plans.text(planned, verbose=verbose))
+
+
+@click.command("apply")
+@_selecting
+@click.option(
+    "--max-runs",
+    type=click.IntRange(min=0),
+    default=MAX_RUNS,
+    show_default=True,
+    help="Start nothing when more runs than this would start.",
+)
+@click.option(
+    "--keep-going/--fail-fast",
+    default=True,
+    show_default=True,
+    help="What to do when a run fails: finish the others, or stop them.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="The same as plan.")
+def apply_command(
+    paths: tuple[str, ...],
+    target: str,
+    only: tuple[str, ...],
+    force: bool,
+    project: Path | None,
+    max_runs: int,
+    keep_going: bool,
+    yes: bool,
+    dry_run: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Make what the job files ask for: only the pending runs.
+
+    FILE is a job file, a folder of them, or a plan that `plan --out` saved.
+    The videos are in outputs/<job>/<prompt>/. Stop it at any time: the next
+    apply goes on where this one was. Exit code 1 when a run did not succeed.
+
+    \b
+    Examples:
+      cosmos-jobs apply jobs/sunsets.yaml
+      cosmos-jobs apply jobs/sunsets.yaml --only golden
+      cosmos-jobs apply night.plan             refused when the world moved on
+    """
+    ops = common.operations(project)
+    if len(paths) == 1 and paths[0].endswith((".plan", ".json")):
+        planned = _saved(ops, Path(paths[0]), quiet=quiet)
+    else:
+        selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
+        planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
+    _show(planned, "text", quiet=quiet, verbose=verbose)
+    if not dry_run and _agreed(planned, yes=yes):
+        _apply(ops, planned, max_runs, keep_going=keep_going, quiet=quiet, verbose=verbose)
+
+
+@click.command("preview")
+@common.job_files
+@click.option("--only", metavar="PROMPT|rs_…", multiple=True, help="Only this prompt's runs.")
+@click.option("--max-runs", type=click.IntRange(min=0), default=MAX_RUNS, show_default=True)
+@common.project_option
+@common.verbosity
+def preview_command(
+    paths: tuple[str, ...],
+    only: tuple[str, ...],
+    max_runs: int,
+    project: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Show any job's control inputs, on this machine's CPU.
+
+    Whatever a job's engine, its runs go through the preview engine: control
+    maps, blended by the weights, captioned with the prompt and the
+    parameters. It is what a model would be conditioned on, not what it makes.
+
+    \b
+    Examples:
+      cosmos-jobs preview jobs/night.yaml      videos in outputs/night.preview/
+    """
+    ops = common.operations(project)
+    selection = Selection(common.paths_or_jobs(paths, ops), only=only, preview=True)
+    planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
+    _show(planned, "text", quiet=quiet, verbose=verbose)
+    _apply(ops, planned, max_runs, keep_going=True, quiet=quiet, verbose=verbose)
+
+
+def _saved(ops: WorkflowOperations, path: Path, *, quiet: bool) -> Planned:
+    """Return the plan of today for what a saved plan selected; refuse when it is another one."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    saved = planfile.load(data, str(path))
+    planned = ops.plan(saved.selection, hashing=common.hashing(quiet=quiet))
+    moved = tuple(planfile.moved_on(saved, planned))
+    if moved:
+        raise AnswerIsNo(
+            f"the saved plan {path} is stale: {'; '.join(moved)}",
+            hint=f"look again: cosmos-jobs plan {' '.join(saved.selection.paths)} --out {path}",
+        )
+    return planned
+
+
+def _agreed(planned: Planned, *, yes: bool) -> bool:
+    """Ask once, on a terminal, before work starts elsewhere than on this machine."""
+    away = sorted({job.target for job in planned.jobs} - {"local"})
+    starts = plans.count(planned, *STARTS)
+    if yes or not away or not starts or not sys.stdin.isatty():
+        return True
+    click.confirm(f"Start {plans.plural(starts, 'run')} on {', '.join(away)}?", abort=True)
+    return True
+
+
+def _apply(
+    ops: WorkflowOperations,
+    planned: Planned,
+    max_runs: int,
+    *,
+    keep_going: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    from cosmos_jobs.render import results
+    from cosmos_jobs.render.progress import reporter
+
+    pending = plans.count(planned, Action.WAIT, *STARTS)
+    with reporter(planned, quiet=quiet or not pending, verbose=verbose) as notify:
+        applied = ops.apply(planned, notify, max_runs=max_runs, fail_fast=not keep_going)
+    if not quiet and pending:
+        click.echo(results.text(applied, ops.project.root))
+    if any(record.state in FAILED for record in applied.records):
+        click.get_current_context().exit(1)

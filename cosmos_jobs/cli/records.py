@@ -1,0 +1,204 @@
+"""The commands on what the store knows: status, list, show, prune."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import orjson
+
+from cosmos_jobs.cli import common
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.model import PromptRecord, Record, State
+from cosmos_jobs.render import plans, results, tables
+
+STATES = click.Choice([str(state) for state in State])
+
+
+@click.command("status")
+@common.format_option()
+@common.project_option
+def status_command(form: str, project: Path | None) -> None:
+    """Show where each job stands: how many of its runs are in which state.
+
+    \b
+    Examples:
+      cosmos-jobs status
+      cosmos-jobs status --format json
+    """
+    counts = common.operations(project).status()
+    if form == "json":
+        _json({job: {str(state): n for state, n in each.items()} for job, each in counts.items()})
+    elif counts:
+        click.echo(tables.jobs(counts))
+    else:
+        click.echo("Nothing was applied yet. Begin with: cosmos-jobs apply jobs/FILE.yaml")
+
+
+@click.group("list")
+def list_command() -> None:
+    """List prompts or runs."""
+
+
+@list_command.command("prompts")
+@common.format_option()
+@common.project_option
+def _list_prompts(form: str, project: Path | None) -> None:
+    """List the prompts that were applied.
+
+    \b
+    Example:
+      cosmos-jobs list prompts --format json
+    """
+    found = common.operations(project).list_prompts()
+    if form == "json":
+        _json([_prompt_document(each) for each in found])
+    else:
+        click.echo(tables.prompts(found) if found else "No prompts yet.")
+
+
+@list_command.command("runs")
+@click.option("--job", metavar="NAME", default="", help="Only the runs of this job.")
+@click.option(
+    "--prompt",
+    metavar="ps_…",
+    default="",
+    help="Only the runs of this prompt.",
+    shell_complete=common.complete_ids,
+)
+@click.option("--status", type=STATES, multiple=True, help="Only these. May be repeated.")
+@common.format_option()
+@common.project_option
+def _list_runs(
+    job: str, prompt: str, status: tuple[str, ...], form: str, project: Path | None
+) -> None:
+    """List runs: one output video each.
+
+    \b
+    Examples:
+      cosmos-jobs list runs --job sunsets
+      cosmos-jobs list runs --status failed --status lost
+    """
+    ops = common.operations(project)
+    prompt_id = ops.get_prompt(prompt).prompt.id if prompt else ""
+    states = [State(each) for each in status]
+    found = ops.list_runs(job=job, prompt=prompt_id, states=states)
+    if form == "json":
+        _json([_run_document(each, ops.outputs.video(each.run.id)) for each in found])
+    else:
+        click.echo(tables.runs(found) if found else "No such runs.")
+
+
+@click.command("show")
+@click.argument("id_", metavar="ps_…|rs_…", shell_complete=common.complete_ids)
+@common.format_option()
+@common.project_option
+def show_command(id_: str, form: str, project: Path | None) -> None:
+    """Show all that is known of a prompt or a run.
+
+    The id may be shortened as long as it names only one.
+
+    \b
+    Examples:
+      cosmos-jobs show rs_3f2a
+      cosmos-jobs show ps_9b11c0de --format json
+    """
+    ops = common.operations(project)
+    if id_.startswith("ps_"):
+        prompt = ops.get_prompt(id_)
+        runs = len(ops.list_runs(prompt=prompt.prompt.id))
+        if form == "json":
+            _json({**_prompt_document(prompt), "runs": runs})
+        else:
+            click.echo(results.prompt(prompt, runs))
+    elif id_.startswith("rs_"):
+        run = ops.get_run(id_)
+        video = ops.outputs.video(run.run.id)
+        if form == "json":
+            _json(_run_document(run, video))
+        else:
+            click.echo(results.run(run, ops.prompt_of(run), video))
+    else:
+        raise UsageError(f"`{id_}` is no id", hint="ids begin with ps_ (prompt) or rs_ (run)")
+
+
+@click.command("prune")
+@common.job_files
+@click.option("--job", metavar="NAME", default="", help="All runs of a job whose file is gone.")
+@click.option("--cache", is_flag=True, help="Empty the cache of digests and control maps.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@common.project_option
+def prune_command(
+    paths: tuple[str, ...], job: str, cache: bool, yes: bool, dry_run: bool, project: Path | None
+) -> None:
+    """Remove runs that left their job files, or the cache.
+
+    Apply never deletes: a run that its job file no longer asks for is
+    orphaned and stays. Prune removes these runs and their videos, and the
+    working files of batches that have ended. It asks first; without a
+    terminal it needs --yes.
+
+    \b
+    Examples:
+      cosmos-jobs prune --dry-run
+      cosmos-jobs prune jobs/sunsets.yaml --yes
+      cosmos-jobs prune --cache
+    """
+    ops = common.operations(project)
+    if cache:
+        freed = 0 if dry_run else ops.prune_cache()
+        click.echo("The cache would be emptied." if dry_run else f"Freed {_size(freed)}.")
+        return
+    leaving = ops.job_runs(job) if job else ops.orphans(common.paths_or_jobs(paths, ops))
+    for name, record in leaving:
+        click.echo(f"- {record.run.id}  {name}/{record.jobs[name]}")
+    size = sum(ops.outputs.size(record.run.id) for _, record in leaving)
+    total = f"{plans.plural(len(leaving), 'run')}, {_size(size)}"
+    if dry_run:
+        click.echo(f"To remove: {total}." if leaving else "No run has left its job file.")
+        return
+    if leaving and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "prune deletes videos and there is no terminal to ask on", hint="--yes"
+            )
+        click.confirm(f"Remove {total}?", abort=True)
+    freed = ops.prune(leaving)
+    click.echo(f"Removed {plans.plural(len(leaving), 'run')}; freed {_size(freed)}.")
+
+
+def _prompt_document(record: PromptRecord) -> dict[str, object]:
+    return {
+        **asdict(record.prompt),
+        "name": record.name,
+        "video": record.video,
+        "files": dict(record.files),
+        "frames": record.frames,
+    }
+
+
+def _run_document(record: Record, video: Path) -> dict[str, object]:
+    return {
+        **asdict(record.run),
+        "jobs": dict(record.jobs),
+        "state": str(record.state),
+        "reason": record.reason,
+        "attempts": [asdict(attempt) for attempt in record.attempts],
+        "output": {"path": str(video), **asdict(record.output)} if record.output else None,
+    }
+
+
+def _json(document: object) -> None:
+    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+def _size(size: float) -> str:
+    """Return bytes for people: `12.3 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

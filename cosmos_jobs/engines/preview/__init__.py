@@ -1,0 +1,1 @@
+"""The preview engine: shows on a CPU what a Cosmos Transfer model would be conditioned on."""

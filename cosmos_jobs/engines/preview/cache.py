@@ -1,0 +1,61 @@
+"""Finished maps, kept by what they were made from.
+
+Each is `<name>.mp4` with `<name>.json` beside it, which is written last and
+holds the digest. Both are renamed into place, and the same recipe gives the
+same bytes, so any number of programs may share a cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmos_jobs import files
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A finished map: its file and that file's digest."""
+
+    path: Path
+    sha256: str
+
+
+class Cache:
+    """A folder of maps; a damaged one counts as not there."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._checked: dict[str, Entry] = {}
+
+    def find(self, name: str) -> Entry | None:
+        """Return the map of this name, its content checked once per program, or None."""
+        if name not in self._checked:
+            path = self._root / f"{name}.mp4"
+            try:
+                recorded = json.loads(self._label(name).read_bytes())["sha256"]
+                intact = files.sha256(path) == recorded
+            except (OSError, ValueError, KeyError, TypeError):
+                return None
+            if not intact:
+                return None
+            self._checked[name] = Entry(path, recorded)
+        return self._checked[name]
+
+    @contextmanager
+    def adding(self, name: str) -> Iterator[Path]:
+        """Give a temporary path for the map `name`; it is kept if the block does not raise."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        path = self._root / f"{name}.mp4"
+        with files.replacing(path) as temporary:
+            yield temporary
+            digest = files.sha256(temporary)
+        label = json.dumps({"sha256": digest})
+        files.write(self._label(name), label.encode())
+        self._checked[name] = Entry(path, digest)
+
+    def _label(self, name: str) -> Path:
+        return self._root / f"{name}.json"

@@ -1,0 +1,145 @@
+"""The strip below the picture that says what it is and is not."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+import cv2
+import numpy as np
+
+from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.engines.preview.recipes import ROLE_OF, STAND_INS
+from cosmos_jobs.engines.preview.requests import Request
+
+TITLE = "PREVIEW of the control maps, not model output"
+
+_BACKGROUND = (24, 24, 27)
+_AMBER = (251, 191, 36)
+_WHITE = (244, 244, 245)
+_DIM = (161, 161, 170)
+_BOLD, _REGULAR = 700, 400
+_LONGEST = 2000  # characters of a text that are looked at; no strip shows more
+_ELLIPSIS = "…"
+
+
+def strip(request: Request, width: int) -> Pixels:
+    """Return the caption of a run as (height, `width`, 3), RGB, a multiple of 16 high.
+
+    The height depends on `width` alone, so that the runs of a sweep can be
+    laid side by side.
+    """
+    size, step, margin = _metrics(width)
+    lines = _lines(request, size, width - 2 * margin)
+    image = np.empty((height(width), width, 3), np.uint8)
+    image[:] = _BACKGROUND
+    face = cv2.FontFace("sans")
+    for number, (text, colour, weight) in enumerate(lines, start=1):
+        baseline = margin + number * step - size // 4
+        cv2.putText(image, text, (margin, baseline), colour, face, size, weight)
+    return image
+
+
+def height(width: int) -> int:
+    """Return the height of the strips of this width, in pixels."""
+    _, step, margin = _metrics(width)
+    lines = 2 + sum(_rows(width))
+    return -(-(lines * step + 2 * margin) // 16) * 16
+
+
+def wrap(text: str, size: int, width: int, count: int, weight: int = _REGULAR) -> list[str]:
+    """Break `text` into at most `count` lines of `width` pixels; an ellipsis marks a cut."""
+    rest = printable(text)
+    lines: list[str] = []
+    while rest and len(lines) < count:
+        end = _fitting(rest, size, width, weight)
+        if end < len(rest):
+            space = rest.rfind(" ", 0, end + 1)
+            end = space if space > 0 else end
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    if rest:
+        last = lines[-1]
+        while last and _width(last + _ELLIPSIS, size, weight) > width:
+            last = last[:-1]
+        lines[-1] = last.rstrip() + _ELLIPSIS
+    return lines
+
+
+def printable(text: str) -> str:
+    """Return text on one line without what no font draws: control and format characters.
+
+    OpenCV would end the text at a NUL, and draw a lone accent beside its letter.
+    """
+    composed = unicodedata.normalize("NFC", text[:_LONGEST])
+    seen = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in composed)
+    return " ".join(seen.split())
+
+
+def _metrics(width: int) -> tuple[int, int, int]:
+    """Return the size of the letters, the distance of the lines and the margin, in pixels."""
+    size = min(18, max(10, width // 53))
+    return size, size * 13 // 10, size // 2
+
+
+def _rows(width: int) -> tuple[int, int]:
+    """Return how many lines the prompt and the parameters get."""
+    return (2, 2) if width >= 640 else (3, 4)
+
+
+def _lines(
+    request: Request, size: int, width: int
+) -> Iterator[tuple[str, tuple[int, int, int], int]]:
+    prompt, params = _rows(width)
+    negative = f"  (negative: {request.negative})" if request.negative else ""
+    texts = (
+        (TITLE, 1, _AMBER, _BOLD),
+        (request.prompt + negative, prompt, _WHITE, _REGULAR),
+        (_weights(request.weights), 1, _WHITE, _BOLD),
+        (_details(request), params, _DIM, _REGULAR),
+    )
+    for text, count, colour, weight in texts:
+        for line in wrap(text, size, width, count, weight):
+            yield line, colour, weight
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+    return "weights: " + ", ".join(f"{kind} {weight:g}" for kind, weight in weights.items())
+
+
+def _details(request: Request) -> str:
+    """Return the stand-ins that are in the blend, and the parameters."""
+    params = request.params
+    shown = [
+        *(
+            f"{kind}: {STAND_INS[kind]} as a stand-in"
+            for kind in request.weights
+            if kind in STAND_INS and ROLE_OF[kind] not in request.inputs
+        ),
+        f"edge_threshold {params.edge_threshold}",
+        f"blur_strength {params.blur_strength}",
+        f"resolution {params.resolution}",
+        *([f"max_frames {params.max_frames}"] if params.max_frames else []),
+        f"seed {params.seed}",
+        f"num_steps {params.num_steps}",
+        f"guidance {params.guidance:g}",
+        *([params.note] if params.note else []),
+    ]
+    return " · ".join(shown)
+
+
+def _fitting(text: str, size: int, width: int, weight: int) -> int:
+    """Return how many characters of `text`, at least one, fit into `width`."""
+    low, high = 1, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (
+            (middle, high) if _width(text[:middle], size, weight) <= width else (low, middle - 1)
+        )
+    return low
+
+
+def _width(text: str, size: int, weight: int) -> int:
+    face = cv2.FontFace("sans")
+    x, _, extent, _ = cv2.getTextSize((0, 0), text, (0, 0), face, size, weight)
+    return int(x + extent)

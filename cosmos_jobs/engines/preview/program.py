@@ -1,0 +1,77 @@
+"""The program: reads a file of runs, makes their videos and says so line by line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+import cv2
+
+from cosmos_jobs.engines.preview import requests
+from cosmos_jobs.engines.preview.cache import Cache
+from cosmos_jobs.engines.preview.log import Log
+from cosmos_jobs.engines.preview.session import Session
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the runs of a file; 0 if all are made, 1 if any failed, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    try:
+        wanted = requests.read(options.input)
+    except requests.BadRequest as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    cache = options.cache or options.output / ".cache"
+    return 0 if make(wanted, options.output, cache, options.jobs) else 1
+
+
+def make(wanted: Sequence[requests.Request], out: Path, cache: Path, jobs: int) -> bool:
+    """Make every run that has no manifest in `out` yet; return whether none failed.
+
+    `jobs` is the number of threads that compute; the bytes do not depend on it.
+    """
+    cv2.setNumThreads(1)  # frames are what runs in parallel
+    log = Log()
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        Session(out, Cache(cache), pool, jobs, log).make(wanted)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return log.failures == 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cosmos_jobs.engines.preview",
+        description="Show what a Cosmos Transfer model would be conditioned on.",
+    )
+    parser.add_argument("-i", "--input", type=Path, required=True, help="runs, one JSON per line")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--cache", type=Path, help="folder of computed maps (OUTPUT/.cache)")
+    parser.add_argument("--jobs", type=_positive, default=_cores(), help="threads (all cores)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which a scheduler may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """End by way of the blocks that remove temporary files."""
+    sys.exit(128 + number)

@@ -1,0 +1,105 @@
+"""What each control map of a run is made from, and the name of the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cosmos_jobs.engines.preview import maps
+from cosmos_jobs.engines.preview.buckets import bucket
+from cosmos_jobs.engines.preview.requests import Params, Request
+from cosmos_jobs.engines.preview.video import Video, VideoError
+from cosmos_jobs.model import CONTROLS
+
+VERSION = 1
+"""Raise it when a map's pixels or encoding change, so that no cached map is taken for another."""
+
+ROLE_OF = {"vis": "vis", "edge": "edge", "depth": "depth", "seg": "segmentation"}
+"""The input video that replaces a computed map."""
+
+STAND_INS = {"depth": "luminance", "seg": "k-means"}
+"""What is shown in place of a map that only another model could compute."""
+
+FILE = "file"
+_METHODS = {"vis": "bilateral", "edge": "canny", **STAND_INS}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One control map: made by `method` from the video with digest `source`.
+
+    `settings` are the Canny thresholds or the blur factors, else empty. `clip`
+    is the color video cut to the frames that the run uses, at bucket size.
+    """
+
+    kind: str
+    role: str
+    source: str
+    method: str
+    settings: tuple[int, ...]
+    clip: Video
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the map has one channel; supplied files keep their colours."""
+        return self.method in ("canny", "luminance")
+
+    def name(self) -> str:
+        """Return the name under which the map is cached: the same for the same content."""
+        clip = self.clip
+        made_from = [VERSION, self.kind, self.source, self.method, self.settings]
+        document = json.dumps([*made_from, clip.size, clip.frames, str(clip.fps)])
+        return f"{self.kind}-{hashlib.sha256(document.encode()).hexdigest()[:32]}"
+
+    def describe(self, params: Params) -> dict[str, object]:
+        """Return what a manifest says about where the map comes from."""
+        match self.method:
+            case "canny":
+                preset = {"preset": params.edge_threshold, "thresholds": list(self.settings)}
+            case "bilateral":
+                preset = {"preset": params.blur_strength}
+            case _:
+                preset = {}
+        return {"source": self.method, **preset}
+
+
+def clip(video: Video, params: Params) -> Video:
+    """Return the part of a color video that a run uses, at the size of the model's bucket."""
+    count = min(video.frames, params.max_frames or video.frames)
+    return Video(video.path, count, bucket(params.resolution, *video.size), video.fps)
+
+
+def recipes(request: Request, color: Video, look: Callable[[str], Video]) -> Mapping[str, Recipe]:
+    """Return the recipe of every control of a run, in the order of CONTROLS.
+
+    `look(role)` probes an input video. Raises VideoError, and where a supplied
+    map is shorter than the part of the color video that the run uses.
+    """
+    cut = clip(color, request.params)
+    return {kind: _recipe(kind, request, cut, look) for kind in CONTROLS}
+
+
+def _recipe(kind: str, request: Request, cut: Video, look: Callable[[str], Video]) -> Recipe:
+    role = ROLE_OF[kind]
+    if role not in request.inputs:
+        settings = _settings(kind, request.params)
+        digest = request.inputs["color"].sha256
+        return Recipe(kind, "color", digest, _METHODS[kind], settings, cut)
+    given = look(role)
+    if given.frames < cut.frames:
+        raise VideoError(
+            f"the {role} video has {given.frames} frames where the color video has {cut.frames}"
+        )
+    return Recipe(kind, role, request.inputs[role].sha256, FILE, (), cut)
+
+
+def _settings(kind: str, params: Params) -> tuple[int, ...]:
+    match kind:
+        case "edge":
+            return maps.EDGE_THRESHOLDS[params.edge_threshold]
+        case "vis":
+            return maps.BLUR_FACTORS[params.blur_strength]
+        case _:
+            return ()

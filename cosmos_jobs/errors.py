@@ -1,0 +1,72 @@
+"""Every deliberate error and its exit code.
+
+CosmosJobsError
+├── AnswerIsNo          1    a limit refuses, a saved plan is stale
+├── UsageError          2    a name on the command line that does not exist
+├── InvalidFiles        3    job or project files with problems, all of them at once
+├── StoreError          4    the state file is corrupt, too new or being written
+├── HostError           5    a machine or a scheduler
+└── EngineError         6    an engine or an enhancer
+
+A failed run is not an error: it is data, and is returned.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cosmos_jobs.model import Diagnostic
+
+
+class CosmosJobsError(Exception):
+    """Say what happened (`message`) and what to type next (`hint`)."""
+
+    exit_code = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class AnswerIsNo(CosmosJobsError):
+    """The question was understood and the answer is no: nothing was started."""
+
+    exit_code = 1
+
+
+class UsageError(CosmosJobsError):
+    """A word of the command line names something that does not exist."""
+
+    exit_code = 2
+
+
+class InvalidFiles(CosmosJobsError):
+    """Files are wrong; `diagnostics` holds every problem of every file."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, diagnostics: Sequence[Diagnostic], *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.diagnostics = tuple(diagnostics)
+
+
+class StoreError(CosmosJobsError):
+    """The store cannot be read or written; what is on disk is left as it is."""
+
+    exit_code = 4
+
+
+class HostError(CosmosJobsError):
+    """A machine or its scheduler refuses or does not answer."""
+
+    exit_code = 5
+
+
+class EngineError(CosmosJobsError):
+    """An engine is unknown, missing or misconfigured."""
+
+    exit_code = 6

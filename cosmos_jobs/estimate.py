@@ -1,0 +1,49 @@
+"""How long a plan will take, from what the store remembers of the same engine and target."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from statistics import median
+
+from cosmos_jobs.model import Attempt, Estimate, Record, State
+
+
+def seconds_per_run(records: Iterable[Record], engine: str, target: str) -> float | None:
+    """Return the median over past batches of seconds per run, or None without a history."""
+    batches: dict[str, list[Attempt]] = defaultdict(list)
+    for record in records:
+        last = record.last
+        if last is not None and record.run.engine == engine and last.target == target:
+            batches[last.batch].append(last)
+    known = [seconds for attempts in batches.values() if (seconds := _seconds(attempts))]
+    return median(known) if known else None
+
+
+def estimate(runs: int, per_run_s: float | None, slots: int, gpus_per_slot: int) -> Estimate:
+    """Return the estimate of `runs` runs, of which `slots` are made at a time."""
+    if per_run_s is None:
+        return Estimate(runs, runs, 0.0, 0.0)
+    # Fewer runs than slots take as long as one run does.
+    rounds = -(-runs // max(slots, 1))
+    gpu_s = runs * per_run_s * gpus_per_slot
+    return Estimate(runs, 0, rounds * per_run_s, gpu_s / 3600)
+
+
+def add(first: Estimate, second: Estimate) -> Estimate:
+    """Return the estimate of both, on targets that work at the same time."""
+    return Estimate(
+        first.runs + second.runs,
+        first.unknown + second.unknown,
+        max(first.wall_s, second.wall_s),
+        first.gpu_hours + second.gpu_hours,
+    )
+
+
+def _seconds(attempts: list[Attempt]) -> float | None:
+    """Return seconds per run of one finished batch, from its first start to its last end."""
+    starts = [attempt.started for attempt in attempts if attempt.started is not None]
+    ends = [attempt.finished for attempt in attempts if attempt.finished is not None]
+    if not starts or not ends or any(each.state is not State.SUCCEEDED for each in attempts):
+        return None
+    return max(max(ends) - min(starts), 0.0) / len(attempts)

@@ -1,0 +1,1 @@
+"""The executors: how batches are queued on a host."""

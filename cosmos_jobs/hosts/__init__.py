@@ -1,0 +1,1 @@
+"""The hosts: how a machine is reached."""

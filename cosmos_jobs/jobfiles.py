@@ -1,0 +1,112 @@
+"""Job files from disk: found, parsed, their input videos looked at, expanded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cosmos_jobs import inputs, matrix, schema, spec
+from cosmos_jobs.digests import Digests
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.model import Diagnostic, Job, JobSpec, Severity
+from cosmos_jobs.project import Project
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def load(
+    project: Project,
+    paths: Sequence[str],
+    *,
+    target: str = "",
+    preview: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[tuple[Job, ...], tuple[Diagnostic, ...]]:
+    """Return the jobs of those files that hold, and every problem of all files.
+
+    A folder stands for the job files in it. `progress` is told a file's path,
+    the bytes hashed and the bytes in all. Raises UsageError for a path that
+    does not exist and for an unknown `target`.
+    """
+    if target and target not in project.targets:
+        raise UsageError(
+            f"unknown target `{target}`", hint=f"the targets are {', '.join(project.targets)}"
+        )
+    digests = Digests(project.cache / "digests.json", progress=progress)
+    jobs: list[Job] = []
+    problems: list[Diagnostic] = []
+    names: dict[str, str] = {}
+    for path in find(paths):
+        parsed, found = _parse(project, path)
+        problems += found
+        if parsed is not None:
+            problems += _same_name(parsed, names)
+            job, found = _expand(project, parsed, digests, target=target, preview=preview)
+            problems += found
+            jobs += [job] if job else []
+    digests.save()
+    return tuple(jobs), tuple(problems)
+
+
+def find(paths: Sequence[str]) -> tuple[Path, ...]:
+    """Return the job files that `paths` name, each once, those of a folder by name."""
+    found = dict.fromkeys(file for path in paths for file in _files(Path(path)))
+    if not found:
+        raise UsageError(f"there are no job files (*.yaml) in {', '.join(paths)}")
+    return tuple(found)
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES)
+    if path.exists():
+        return [path]
+    near = difflib.get_close_matches(str(path), _neighbours(path), 1)
+    raise UsageError(
+        f"there is no job file {path}", hint=f"did you mean {near[0]}?" if near else ""
+    )
+
+
+def _neighbours(path: Path) -> Iterator[str]:
+    if path.parent.is_dir():
+        yield from (str(each) for each in path.parent.iterdir() if each.suffix in SUFFIXES)
+
+
+def _parse(project: Project, path: Path) -> tuple[JobSpec | None, tuple[Diagnostic, ...]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"cannot read the file: {error.strerror}"
+        return None, (Diagnostic("unreadable", message, str(path)),)
+    return spec.parse(
+        data,
+        str(path),
+        engine=project.engine,
+        target=project.target,
+        targets=project.targets,
+    )
+
+
+def _same_name(job: JobSpec, names: dict[str, str]) -> Iterator[Diagnostic]:
+    first = names.setdefault(job.name, job.path)
+    if first != job.path:
+        message = f"the job name `{job.name}` is taken by {first}"
+        yield job.source.diagnostic(("name",), "duplicate-job", message, hint="choose another name")
+
+
+def _expand(
+    project: Project, parsed: JobSpec, digests: Digests, *, target: str, preview: bool
+) -> tuple[Job | None, tuple[Diagnostic, ...]]:
+    files, problems = inputs.resolve(parsed, project.root, digests)
+    if any(each.severity is Severity.ERROR for each in problems):
+        return None, problems
+    expansion, found = matrix.expand(parsed, files, schema.contract(parsed.engine))
+    if expansion is None:
+        return None, (*problems, *found)
+    if preview and parsed.engine != "preview":
+        parsed = replace(parsed, name=f"{parsed.name}.preview")
+        expansion = matrix.previewed(expansion, schema.contract("preview"), parsed.name)
+    where = "local" if preview else target or parsed.target
+    return Job(parsed, where, expansion), (*problems, *found)

@@ -1,0 +1,418 @@
+"""A job and its input files become prompts and runs: zip → product → exclude → include → sample."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import TypeAlias
+
+from cosmos_jobs import identity
+from cosmos_jobs.model import (
+    Contract,
+    Desired,
+    Diagnostic,
+    Expansion,
+    Include,
+    JobInputs,
+    JobSpec,
+    PromptSpec,
+    Run,
+    Scalar,
+    Severity,
+    Source,
+    Where,
+)
+from cosmos_jobs.prompttext import fill, malformed, placeholders
+
+MAX_COMBINATIONS = 1_000_000
+
+Cell: TypeAlias = Mapping[str, Scalar]
+"""One combination: axis name → value; `video` and `weights` hold names, as in `exclude`."""
+
+
+@dataclass(slots=True)
+class _Matrix:
+    """One job while it is being expanded; what is found wrong gathers in `problems`."""
+
+    job: JobSpec
+    inputs: JobInputs
+    contract: Contract
+    texts: Mapping[str, str]
+    weights: dict[str, Mapping[str, float]]
+    sources: dict[tuple[str, str], Source] = field(default_factory=dict)
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    def problem(self, at: Where, code: str, message: str, hint: str = "") -> None:
+        self.problems.append(self.job.source.diagnostic(at, code, message, hint=hint))
+
+    def warn(self, at: Where, code: str, message: str, hint: str = "") -> None:
+        self.problems.append(
+            self.job.source.diagnostic(at, code, message, hint=hint, severity=Severity.WARNING)
+        )
+
+
+def expand(
+    job: JobSpec, inputs: JobInputs, contract: Contract
+) -> tuple[Expansion | None, tuple[Diagnostic, ...]]:
+    """Return every prompt and run that `job` asks for, and what is wrong or odd about it.
+
+    The expansion is None when there is an error. Combinations are counted
+    before any is made; above MAX_COMBINATIONS none is.
+    """
+    matrix = _Matrix(job, inputs, contract, _texts(job, inputs), dict(job.weights))
+    _check_names(matrix)
+    if matrix.problems:
+        return None, tuple(matrix.problems)
+    axes = _axes(matrix)
+    count = sum(prod(len(values) for values in columns.values()) for columns in axes.values())
+    if count > MAX_COMBINATIONS:
+        matrix.problem((), "too-many-runs", *_too_many(axes, count))
+        return None, tuple(matrix.problems)
+    cells = list(_excluded(matrix, axes))
+    included = [cell for cell in _included(matrix) if cell is not None]
+    cells += included
+    if not cells and not matrix.problems:
+        matrix.problem(("exclude",), "no-runs", "no combination is left: the job makes nothing")
+    expansion = _runs(matrix, _sampled(job, cells), _label_axes(matrix, axes, included))
+    if any(found.severity is Severity.ERROR for found in matrix.problems):
+        return None, tuple(matrix.problems)
+    return expansion, tuple(matrix.problems)
+
+
+def _texts(job: JobSpec, inputs: JobInputs) -> dict[str, str]:
+    return {
+        prompt.name: inputs.texts[prompt.file] if prompt.file else prompt.text or ""
+        for prompt in job.prompts
+    }
+
+
+def _check_names(matrix: _Matrix) -> None:
+    """Check what only the files told: the videos of a glob, the variables of a prompt file."""
+    job, videos = matrix.job, matrix.inputs.videos
+    for prompt in job.prompts:
+        at = ("prompts", prompt.name)
+        for index, name in enumerate(prompt.videos or ()):
+            if name not in videos:
+                _unknown_video(matrix, (*at, "videos", index), name)
+        if prompt.file:
+            _check_placeholders(matrix, prompt.name, prompt.file)
+    for index, excluded in enumerate(job.exclude):
+        for video in excluded.get("video", ()):
+            if video not in videos:
+                _unknown_video(matrix, ("exclude", index, "video"), str(video))
+
+
+def _unknown_video(matrix: _Matrix, at: Where, name: str) -> None:
+    known = f"the videos are {', '.join(matrix.inputs.videos)}"
+    matrix.problem(at, "unknown-video", f"unknown video `{name}`", known)
+
+
+def _check_placeholders(matrix: _Matrix, prompt: str, file: str) -> None:
+    at = ("prompts", prompt, "file")
+    if wrong := next(malformed(matrix.texts[prompt]), None):
+        hint = "write {name} for a variable; {{ and }} for braces that are meant"
+        matrix.problem(at, "bad-placeholder", f"`{file}` has a stray `{wrong[0]}`", hint)
+    for name in _used(matrix, prompt):
+        if name not in matrix.job.variables:
+            message = f"`{file}` uses the variable `{{{name}}}`, which is not defined"
+            hint = f"add `{name}: [...]` to `variables`"
+            matrix.problem(at, "unknown-variable", message, hint)
+
+
+def _used(matrix: _Matrix, prompt: str) -> tuple[str, ...]:
+    return placeholders(matrix.texts[prompt])
+
+
+# --- zip and product ----------------------------------------------------------------------
+
+Row: TypeAlias = tuple[Scalar, ...]
+Columns: TypeAlias = dict[tuple[str, ...], list[Row]]
+"""The axes of one prompt: names that advance together → their tuples of values."""
+
+
+def _axes(matrix: _Matrix) -> dict[str, Columns]:
+    """Return the axes of each prompt; what the prompts have in common is made once."""
+    job = matrix.job
+    every: dict[str, tuple[Scalar, ...]] = {
+        "prompt": tuple(each.name for each in job.prompts),
+        "video": tuple(matrix.inputs.videos),
+        **job.variables,
+        "weights": tuple(job.weights),
+        **job.params,
+    }
+    zipped = {name: group for group in job.zip for name in group}
+    groups = dict.fromkeys(zipped.get(name, (name,)) for name in every)
+    columns = {group: _together(matrix, group, every) for group in groups}
+    group = zipped.get("prompt", ("prompt",))
+    own: dict[Scalar, list[Row]] = {}
+    for row in columns[group]:
+        own.setdefault(row[group.index("prompt")], []).append(row)
+    return {
+        prompt.name: _taken(matrix, prompt, {**columns, group: own.get(prompt.name, [])})
+        for prompt in job.prompts
+    }
+
+
+def _together(
+    matrix: _Matrix, group: tuple[str, ...], every: Mapping[str, tuple[Scalar, ...]]
+) -> list[Row]:
+    lengths = {name: len(every[name]) for name in group}
+    if len(set(lengths.values())) > 1:
+        # The text alone told all lengths but that of a glob's videos.
+        said = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
+        where = ("zip", matrix.job.zip.index(group))
+        message = f"zipped axes have different lengths: {said}"
+        hint = "give them the same number of values, or do not zip them"
+        matrix.problem(where, "zip-length", message, hint)
+        return []
+    return list(zip(*(every[name] for name in group), strict=True))
+
+
+def _taken(matrix: _Matrix, prompt: PromptSpec, columns: Columns) -> Columns:
+    """Return the rows that a prompt takes, without the variables that it does not use."""
+    unused = set(matrix.job.variables) - set(_used(matrix, prompt.name))
+    taken: Columns = {}
+    for group, rows in columns.items():
+        kept = [index for index, name in enumerate(group) if name not in unused]
+        if not kept:
+            continue
+        if "video" in group and prompt.videos is not None:
+            at = group.index("video")
+            rows = [row for row in rows if row[at] in prompt.videos]
+        if len(kept) < len(group):
+            parts = [tuple(row[index] for index in kept) for row in rows]
+            rows = list({tuple(map(_key, part)): part for part in parts}.values())
+        taken[tuple(group[index] for index in kept)] = rows
+    return taken
+
+
+def _too_many(axes: Mapping[str, Columns], count: int) -> tuple[str, str]:
+    name, columns = max(axes.items(), key=lambda item: prod(map(len, item[1].values())))
+    factors = " × ".join(
+        f"{len(rows)} {'+'.join(group)}"
+        for group, rows in columns.items()
+        if group != ("prompt",) and len(rows) > 1
+    )
+    return (
+        f"this job has {count:,} combinations; at most {MAX_COMBINATIONS:,} are possible",
+        f"prompt `{name}` alone has {factors}; shorten an axis or split the job",
+    )
+
+
+# --- exclude, include, sample -------------------------------------------------------------
+
+
+def _excluded(matrix: _Matrix, axes: Mapping[str, Columns]) -> Iterator[Cell]:
+    exclude = [
+        {name: frozenset(map(_key, values)) for name, values in entry.items()}
+        for entry in matrix.job.exclude
+    ]
+    hits = [0] * len(exclude)
+    for cell in _product(axes):
+        matched = [index for index, entry in enumerate(exclude) if _matches(cell, entry)]
+        for index in matched:
+            hits[index] += 1
+        if not matched:
+            yield cell
+    for index, hit in enumerate(hits):
+        if not hit:
+            matrix.warn(("exclude", index), "exclude-nothing", "this excludes nothing")
+
+
+def _product(axes: Mapping[str, Columns]) -> Iterator[Cell]:
+    for columns in axes.values():
+        names = [name for group in columns for name in group]
+        for rows in product(*columns.values()):
+            yield dict(zip(names, (value for row in rows for value in row), strict=True))
+
+
+def _matches(cell: Cell, entry: Mapping[str, frozenset[tuple[type, Scalar]]]) -> bool:
+    return all(name in cell and _key(cell[name]) in values for name, values in entry.items())
+
+
+def _key(value: Scalar) -> tuple[type, Scalar]:
+    """Return `value` so that True and 1 differ, but 1 and 1.0 do not."""
+    return (bool if isinstance(value, bool) else object, value)
+
+
+def _included(matrix: _Matrix) -> Iterator[Cell | None]:
+    for index, include in enumerate(matrix.job.include):
+        yield _complete(matrix, ("include", index), include)
+
+
+def _complete(matrix: _Matrix, at: Where, include: Include) -> Cell | None:
+    """Return an include as a cell; what it leaves out has one value only, or the default."""
+    job, videos = matrix.job, matrix.inputs.videos
+    needed = {
+        "video": include.video or _only(videos),
+        **{
+            name: include.variables.get(name, _only(job.variables[name]))
+            for name in _used(matrix, include.prompt)
+        },
+        "weights": _weights_label(matrix, include),
+    }
+    missing = [f"`{name}`" for name, value in needed.items() if value is None]
+    if missing:
+        message = f"an included combination must be complete: add {', '.join(missing)}"
+        hint = "only what has a single value in this file may be left out"
+        matrix.problem(at, "incomplete-include", message, hint)
+        return None
+    if needed["video"] not in videos:
+        _unknown_video(matrix, (*at, "video"), str(include.video))
+        return None
+    single = {name: values[0] for name, values in job.params.items() if len(values) == 1}
+    return {"prompt": include.prompt, **needed, **single, **include.params}
+
+
+def _only(values: Mapping[str, object] | tuple[str, ...]) -> str | None:
+    return next(iter(values)) if len(values) == 1 else None
+
+
+def _weights_label(matrix: _Matrix, include: Include) -> str | None:
+    """Return the label of an include's weights; weights given by value get one of their own."""
+    match include.weights:
+        case None:
+            return _only(matrix.job.weights)
+        case str(label):
+            return label
+        case values:
+            label = "_".join(f"{name}{value:g}" for name, value in values.items())
+            while matrix.weights.get(label, values) != values:
+                label += "_"
+            matrix.weights[label] = values
+            return label
+
+
+def _sampled(job: JobSpec, cells: list[Cell]) -> list[Cell]:
+    """Return a random subset in the order of the file, the same for the same seed and cells."""
+    if job.sample is None or job.sample.count >= len(cells):
+        return cells
+    chosen = random.Random(job.sample.seed).sample(range(len(cells)), job.sample.count)  # noqa: S311
+    return [cells[index] for index in sorted(chosen)]
+
+
+# --- prompts, runs and labels -------------------------------------------------------------
+
+
+def _runs(matrix: _Matrix, cells: list[Cell], shown: tuple[str, ...]) -> Expansion:
+    job = matrix.job
+    prompts = {prompt.name: prompt for prompt in job.prompts}
+    params = list(matrix.contract.schemas)
+    used = {name: _used(matrix, name) for name in prompts}
+    sources: dict[str, Source] = {}
+    runs: dict[str, Desired] = {}
+    labels: dict[str, set[str]] = {name: set() for name in prompts}
+    doubles = 0
+    for cell in cells:
+        name = str(cell["prompt"])
+        source = _source(matrix, prompts[name], cell, used[name])
+        sources.setdefault(source.prompt.id, source)
+        given = {param: cell[param] for param in params if param in cell}
+        weights = matrix.weights[str(cell["weights"])]
+        run = identity.run(source.prompt.id, matrix.contract, weights, given)
+        if run.id in runs:
+            doubles += 1
+            continue
+        label = _label(cell, shown, labels[name], run)
+        runs[run.id] = Desired(run, job.name, name, label)
+    if doubles:
+        what = "combination makes" if doubles == 1 else "combinations make"
+        matrix.warn((), "same-run", f"{doubles} {what} the same run as another; each is made once")
+    return Expansion(sources, tuple(runs.values()))
+
+
+def _source(matrix: _Matrix, prompt: PromptSpec, cell: Cell, used: tuple[str, ...]) -> Source:
+    video = str(cell["video"])
+    values = {name: str(cell[name]) for name in used}
+    key = (prompt.name, "\0".join((video, *values.values())))
+    if key not in matrix.sources:
+        files = matrix.inputs.videos[video]
+        digests = {role: file.sha256 for role, file in files.items()}
+        words = fill(matrix.texts[prompt.name], values)
+        made = identity.prompt(words, prompt.negative, digests)
+        if not made.text:
+            message = "the prompt is empty once its variables are filled in"
+            matrix.problem(("prompts", prompt.name), "empty-prompt", message)
+        matrix.sources[key] = Source(made, prompt.name, video, files)
+    return matrix.sources[key]
+
+
+def _label_axes(
+    matrix: _Matrix, axes: Mapping[str, Columns], included: Iterable[Cell]
+) -> tuple[str, ...]:
+    """Return the axes that a label shows: the weights, and all that vary within a prompt."""
+    job, contract = matrix.job, matrix.contract
+    values: dict[tuple[Scalar, str], set[Scalar]] = {}
+    for prompt, columns in axes.items():
+        for group, rows in columns.items():
+            for index, name in enumerate(group):
+                values[prompt, name] = {row[index] for row in rows}
+    for cell in included:
+        for name, value in cell.items():
+            default = {contract.defaults[name]} if name in contract.defaults else set()
+            values.setdefault((cell["prompt"], name), default).add(value)
+    varying = {name for (_, name), found in values.items() if len(found) > 1}
+    order = dict.fromkeys(("video", *job.variables, "weights", *job.params, *contract.schemas))
+    return tuple(name for name in order if name in varying or name == "weights")
+
+
+def _label(cell: Cell, shown: tuple[str, ...], taken: set[str], run: Run) -> str:
+    """Return a file name for a combination, unique in its prompt: `pier-dusk-balanced-seed1`."""
+    parts = []
+    for name in shown:
+        if name in cell:
+            value = _file_name(str(cell[name]))
+            parts.append(f"{name}{value}" if name in run.params else value)
+    # A file name has at most 255 bytes on every file system.
+    label = "-".join(parts).encode()[:180].decode(errors="ignore")
+    # No hidden file, and none that a command takes for an option.
+    label = label.lstrip(".-") or "_"
+    # Some file systems do not tell upper from lower case.
+    if label.casefold() in taken:
+        label = f"{label}-{run.id[3:]}"
+    taken.add(label.casefold())
+    return label
+
+
+@lru_cache(maxsize=4096)
+def _file_name(value: str) -> str:
+    """Return `value` with everything but letters, digits, dots and dashes as one underscore."""
+    kept = "".join(char if char.isalnum() or char in ".-" else " " for char in value)
+    return "_".join(kept.split())[:40] or "_"
+
+
+# --- any job through the preview engine ---------------------------------------------------
+
+
+def previewed(expansion: Expansion, contract: Contract, job: str) -> Expansion:
+    """Return the same combinations as runs of the preview engine, under another job name.
+
+    Parameters that preview lacks, or whose value it does not know, become the
+    `note` of its caption.
+    """
+    runs: dict[str, Desired] = {}
+    for each in expansion.runs:
+        shared = {
+            name: value
+            for name, value in each.run.params.items()
+            if name in contract.schemas and _known(value, contract.schemas[name])
+        }
+        others = {
+            name: value
+            for name, value in each.run.params.items()
+            if name not in shared and value is not None
+        }
+        note = ", ".join(f"{name} {value}" for name, value in others.items())
+        params = {**shared, "note": f"{each.run.engine}: {note}" if note else each.run.engine}
+        run = identity.run(each.run.prompt_id, contract, each.run.weights, params)
+        runs.setdefault(run.id, replace(each, run=run, job=job))
+    return Expansion(expansion.prompts, tuple(runs.values()))
+
+
+def _known(value: Scalar, known: Mapping[str, object]) -> bool:
+    allowed = known.get("enum")
+    return not isinstance(allowed, list) or value in allowed

@@ -1,0 +1,545 @@
+"""The values that flow through cosmos-jobs: frozen, and without a world around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+Scalar: TypeAlias = str | int | float | bool | None
+Where: TypeAlias = tuple[str | int, ...]
+
+CONTROLS = ("vis", "edge", "depth", "seg")
+"""The control inputs of Cosmos Transfer, always in this order."""
+
+ROLES = ("color", "depth", "segmentation", "edge", "vis")
+"""The files of an input video: `color.mp4` is required, the others are its control maps."""
+
+
+# --- what a reader is told about a file ---------------------------------------------------
+
+
+class Severity(StrEnum):
+    """How bad a problem of a file is: an error stops everything, a warning is shown."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place in a file: `line` and `column` count from 1, columns in code points.
+
+    `end_column` is exclusive and on the same line.
+    """
+
+    line: int
+    column: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem of one file: where it is, what is wrong, and what to do."""
+
+    code: str
+    message: str
+    path: str
+    span: Span | None = None
+    source: str = ""
+    hint: str = ""
+    note: str = ""
+    severity: Severity = Severity.ERROR
+
+
+class Locator(Protocol):
+    """Knows where each value of a parsed file stands in its text."""
+
+    def diagnostic(
+        self,
+        at: Where,
+        code: str,
+        message: str,
+        *,
+        key: bool = False,
+        hint: str = "",
+        note: str = "",
+        severity: Severity = Severity.ERROR,
+    ) -> Diagnostic:
+        """Return a diagnostic at the value (or, with `key`, the key) of path `at`.
+
+        `at` is a path of keys and indexes from the root, such as
+        ``("prompts", "storm", "videos", 0)``; where it does not exist in the
+        text, its nearest existing parent is shown.
+        """
+        ...
+
+
+# --- what a job file says -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSource:
+    """Where a job file says that a video is: a folder, or one file per role.
+
+    Paths are as written, relative to the project root. Exactly one of the two is set.
+    """
+
+    folder: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSpec:
+    """A prompt of a job file; `text` still has its `{variables}`.
+
+    Exactly one of `text` and `file` is given; `videos` None means all of them.
+    """
+
+    name: str
+    text: str | None = None
+    file: str | None = None
+    negative: str = ""
+    videos: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """One complete combination beyond the product.
+
+    `weights` is one of the job's labels or the weights themselves; `variables`
+    and `params` hold what is given for them.
+    """
+
+    prompt: str
+    video: str | None
+    weights: str | Mapping[str, float] | None
+    variables: Mapping[str, str]
+    params: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A reproducible random subset of `count` combinations."""
+
+    count: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one apply of a job may start: runs, and estimated GPU hours."""
+
+    max_runs: int | None = None
+    max_gpu_hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job file, parsed: valid in itself, its files not yet looked at.
+
+    `path` is the file as the user named it. Ranges and grids are expanded:
+    `weights` maps labels to control weights (0–1, snapped to 0.01, zeros
+    dropped, in the order of CONTROLS), `params` and `variables` map names to
+    their values. `exclude` entries map axis names (`prompt`, `video`,
+    `weights`, a variable, a parameter) to the values that match. `video_glob`
+    is the pattern of ``videos: {glob: …}``.
+    """
+
+    path: str
+    name: str
+    engine: str
+    target: str
+    videos: Mapping[str, VideoSource]
+    video_glob: str | None
+    prompts: tuple[PromptSpec, ...]
+    variables: Mapping[str, tuple[str, ...]]
+    weights: Mapping[str, Mapping[str, float]]
+    params: Mapping[str, tuple[Scalar, ...]]
+    zip: tuple[tuple[str, ...], ...]
+    exclude: tuple[Mapping[str, tuple[Scalar, ...]], ...]
+    include: tuple[Include, ...]
+    sample: Sample | None
+    limits: Limits
+    description: str
+    source: Locator = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of an input video, looked at: content, size in bytes, frames, pixels, fps."""
+
+    path: Path
+    sha256: str
+    size: int
+    frames: int
+    width: int
+    height: int
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobInputs:
+    """The files that a job names, read: videos by name and role, prompt files by path."""
+
+    videos: Mapping[str, Mapping[str, InputFile]]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What an engine accepts: the version of its meaning, and its parameters' defaults.
+
+    `schemas` maps every parameter to its JSON Schema (draft-07) with type,
+    range, default and description.
+    """
+
+    engine: str
+    version: int
+    defaults: Mapping[str, Scalar]
+    schemas: Mapping[str, Mapping[str, Any]]
+
+
+# --- what is to be made -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Text, negative text and the input video by content: `inputs` maps roles to sha256."""
+
+    id: str
+    text: str
+    negative: str
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One output video: a prompt through an engine.
+
+    `weights` holds the controls above 0 (0.01–1) in the order of CONTROLS,
+    `params` every parameter of the engine, defaults included.
+    """
+
+    id: str
+    prompt_id: str
+    engine: str
+    contract: int
+    weights: Mapping[str, float]
+    params: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """A run that a job asks for, and its place there: `outputs/<job>/<prompt>/<label>.mp4`."""
+
+    run: Run
+    job: str
+    prompt: str
+    label: str
+
+    @property
+    def place(self) -> str:
+        """The prompt's name and the label, joined as in the outputs folder."""
+        return f"{self.prompt}/{self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a prompt's content comes from: its name, its video's name and the files by role."""
+
+    prompt: Prompt
+    name: str
+    video: str
+    files: Mapping[str, InputFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """Everything that one job asks for: each run once, in the order of the file."""
+
+    prompts: Mapping[str, Source]
+    runs: tuple[Desired, ...]
+
+
+# --- what is known about it ---------------------------------------------------------------
+
+
+class State(StrEnum):
+    """Where a run stands.
+
+    A guardrail's refusal is BLOCKED and never retried by itself; LOST means
+    that the host itself says the work is gone.
+    """
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+IN_FLIGHT = frozenset({State.QUEUED, State.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a run. Times are seconds since 1970, the host's; `exit_code` is the batch's."""
+
+    batch: str
+    target: str
+    state: State
+    started: float | None = None
+    finished: float | None = None
+    exit_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A finished video, `outputs/runs/<run id>/output.mp4`: sha256, bytes, frames."""
+
+    sha256: str
+    size: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the store knows about a run; `jobs` maps each job that asks for it to its place."""
+
+    run: Run
+    jobs: Mapping[str, str]
+    state: State = State.PENDING
+    reason: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    output: Output | None = None
+
+    @property
+    def last(self) -> Attempt | None:
+        """The newest attempt: the one in flight, or the one that decided the state."""
+        return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRecord:
+    """What the store knows about a prompt; `files` maps roles to paths as last seen."""
+
+    prompt: Prompt
+    name: str
+    video: str
+    files: Mapping[str, str]
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Runs that one engine process makes on one target, so that the model loads once."""
+
+    id: str
+    engine: str
+    target: str
+    runs: tuple[str, ...]
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The store at one moment: each table by id, and which store and which write it was.
+
+    `states` repeats the runs' states: ten times cheaper to read than the records.
+    """
+
+    runs: Mapping[str, Record]
+    states: Mapping[str, State]
+    prompts: Mapping[str, PromptRecord]
+    batches: Mapping[str, Batch]
+    lineage: str = ""
+    serial: int = 0
+
+
+# --- plan ---------------------------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """What apply will do about a run."""
+
+    CREATE = "create"
+    RETRY = "retry"
+    FORCE = "force"
+    WAIT = "wait"
+    KEEP = "keep"
+    BLOCKED = "blocked"
+    ORPHAN = "orphan"
+
+
+STARTS = frozenset({Action.CREATE, Action.RETRY, Action.FORCE})
+"""The actions that start a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan: what happens to a run of a job, and why.
+
+    `attempts` is how often it was tried so far; apply starts it only while that still holds.
+    """
+
+    action: Action
+    run_id: str
+    job: str
+    place: str
+    reason: str
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What apply will do, against which store: `lineage` and `serial` say which."""
+
+    changes: tuple[Change, ...]
+    lineage: str
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Wall seconds and GPU hours of the runs that a plan starts.
+
+    `unknown` counts the runs of engines that never ran on their target: they
+    are in neither sum.
+    """
+
+    runs: int = 0
+    unknown: int = 0
+    wall_s: float = 0.0
+    gpu_hours: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which runs of which job files are meant, and how.
+
+    `only` are prompt names and run ids; `target` replaces the files' targets;
+    `preview` shows every job through the preview engine on this machine.
+    """
+
+    paths: tuple[str, ...]
+    target: str = ""
+    only: tuple[str, ...] = ()
+    force: bool = False
+    preview: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job file that holds: what it says, and what it asks for on which target."""
+
+    spec: JobSpec
+    target: str
+    expansion: Expansion
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with the jobs that it is for, the warnings of their files and its cost.
+
+    `desired` are the selected runs, job by job; `refusals` say why apply will
+    not carry the plan out.
+    """
+
+    selection: Selection
+    jobs: tuple[Job, ...]
+    desired: tuple[Desired, ...]
+    plan: Plan
+    warnings: tuple[Diagnostic, ...]
+    estimate: Estimate
+    refusals: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of an apply: the record of every desired run, and which of them it started."""
+
+    planned: Planned
+    started: frozenset[str]
+    records: tuple[Record, ...]
+
+
+# --- carrying it out ----------------------------------------------------------------------
+
+
+class Kind(StrEnum):
+    """What an event tells."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    PROGRESS = "progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run; PROGRESS: the frames made so far by the batches at work."""
+
+    kind: Kind
+    run_id: str = ""
+    state: State = State.PENDING
+    reason: str = ""
+    frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How a batch is run: `argv` in the batch's folder, with `env`; `files` are put there first."""
+
+    argv: tuple[str, ...]
+    files: Mapping[str, bytes]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Life(StrEnum):
+    """What a host says about a batch.
+
+    ABSENT: never claimed there. GONE: it was started, ended without an exit
+    code and no process of it lives; CANCELLED: the same, and we asked for it.
+    """
+
+    ABSENT = "absent"
+    RUNNING = "running"
+    EXITED = "exited"
+    CANCELLED = "cancelled"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A batch as its host sees it.
+
+    `files` are the paths below `out/`, `log` the end of the log. Times are
+    seconds since 1970 on the host's clock.
+    """
+
+    life: Life
+    exit_code: int | None = None
+    started: float | None = None
+    finished: float | None = None
+    files: tuple[str, ...] = ()
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an engine made of a run.
+
+    `files` maps names in the run's output folder to paths below `out/`;
+    `output.mp4` is the video. `details` go into the run's manifest.
+    """
+
+    state: State
+    reason: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)

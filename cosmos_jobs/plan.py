@@ -1,0 +1,163 @@
+"""Desired runs against what the store knows: what will happen to each, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from cosmos_jobs.model import (
+    CONTROLS,
+    STARTS,
+    Action,
+    Change,
+    Desired,
+    Plan,
+    Prompt,
+    Record,
+    Snapshot,
+    Source,
+    State,
+)
+
+
+def diff(
+    desired: Sequence[Desired],
+    sources: Mapping[str, Source],
+    known: Snapshot,
+    *,
+    missing: Collection[str] = (),
+    force: bool = False,
+    partial: bool = False,
+) -> Plan:
+    """Return the plan that makes the store, as `known`, agree with `desired`.
+
+    `sources` holds the desired prompts by id, `missing` the ids of succeeded
+    runs whose output is gone. `force` runs again what is done. A `partial`
+    selection of a job says nothing about what left it, so it finds no orphans.
+    """
+    wanted = {each.run.id for each in desired}
+    jobs = {each.job for each in desired}
+    orphans = _orphans(known, jobs, wanted)
+    # A place that several runs have left was last taken by the newest of them.
+    before = {(job, place): record for job, place, record in orphans}
+    changes = []
+    first: dict[str, str] = {}
+    for each in desired:
+        job = first.setdefault(each.run.id, each.job)
+        if job != each.job:
+            shared = f"the same run as in {job}"
+            changes.append(Change(Action.KEEP, each.run.id, each.job, each.place, shared))
+            continue
+        gone = each.run.id in missing
+        changes.append(_change(each, known, before, sources, gone=gone, force=force))
+    if not partial:
+        changes += [
+            Change(Action.ORPHAN, record.run.id, job, place, "no longer in the job file")
+            for job, place, record in orphans
+        ]
+    return Plan(tuple(changes), known.lineage, known.serial)
+
+
+def starts(plan: Plan) -> tuple[Change, ...]:
+    """Return the changes that start a run."""
+    return tuple(change for change in plan.changes if change.action in STARTS)
+
+
+def count(plan: Plan) -> dict[Action, int]:
+    """Return how many changes there are of each action, in the order of Action."""
+    totals = dict.fromkeys(Action, 0)
+    for change in plan.changes:
+        totals[change.action] += 1
+    return totals
+
+
+def _change(
+    each: Desired,
+    known: Snapshot,
+    before: Mapping[tuple[str, str], Record],
+    sources: Mapping[str, Source],
+    *,
+    gone: bool,
+    force: bool,
+) -> Change:
+    # Most runs of a big job are done, and reading a state is much cheaper than a record.
+    if known.states.get(each.run.id) is State.SUCCEEDED and not gone and not force:
+        return Change(Action.KEEP, each.run.id, each.job, each.place, "up to date")
+    record = known.runs.get(each.run.id)
+    action, reason = _verdict(record, force=force)
+    if record is None and (old := before.get((each.job, each.place))):
+        reason = _why(old, each, known, sources)
+    attempts = len(record.attempts) if record else 0
+    return Change(action, each.run.id, each.job, each.place, reason, attempts)
+
+
+def _verdict(record: Record | None, *, force: bool) -> tuple[Action, str]:
+    match record:
+        case None:
+            return Action.CREATE, "new"
+        case Record(state=State.QUEUED | State.RUNNING):
+            return Action.WAIT, record.reason or str(record.state)
+        case Record(state=State.BLOCKED) if not force:
+            return Action.BLOCKED, record.reason
+        case Record(state=State.SUCCEEDED) if not force:
+            return Action.RETRY, "the output file is missing"
+        case Record(state=State.FAILED | State.LOST | State.CANCELLED):
+            return Action.RETRY, ": ".join(filter(None, (record.state, record.reason)))
+        case Record(state=State.PENDING):
+            return Action.CREATE, "new"
+    return Action.FORCE, f"forced; was {record.state}"
+
+
+def _orphans(
+    known: Snapshot, jobs: Collection[str], wanted: Collection[str]
+) -> list[tuple[str, str, Record]]:
+    """Return the records of `jobs` that are no longer wanted, each with its job and place."""
+    return [
+        (job, place, record)
+        for run_id, record in known.runs.items()
+        if run_id not in wanted
+        for job, place in record.jobs.items()
+        if job in jobs
+    ]
+
+
+def _why(before: Record, now: Desired, known: Snapshot, sources: Mapping[str, Source]) -> str:
+    """Say what differs from the run that stood at the same place of the job."""
+    old, new = before.run, now.run
+    if old.engine != new.engine:
+        # Another engine has other parameters: there is no telling them apart.
+        found = [f"engine {old.engine} → {new.engine}"]
+    else:
+        found = [*_differences("", old.params, new.params)]
+        zero = dict.fromkeys(CONTROLS, 0)
+        found += _differences("weight of ", {**zero, **old.weights}, {**zero, **new.weights})
+    if old.engine == new.engine and old.contract != new.contract:
+        found.append(f"contract of {new.engine} {old.contract} → {new.contract}")
+    if old.prompt_id != new.prompt_id:
+        found += _prompt_differences(
+            known.prompts[old.prompt_id].prompt if old.prompt_id in known.prompts else None,
+            sources[new.prompt_id].prompt,
+        )
+    return ", ".join(found) or "new"
+
+
+def _differences(kind: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
+    for name in dict.fromkeys((*old, *new)):
+        if old.get(name) != new.get(name):
+            yield f"{kind}{name} {_shown(old.get(name))} → {_shown(new.get(name))}"
+
+
+def _prompt_differences(old: Prompt | None, new: Prompt) -> Iterator[str]:
+    if old is None:
+        yield "the prompt changed"
+        return
+    if old.text != new.text:
+        yield "prompt text changed"
+    if old.negative != new.negative:
+        yield "negative text changed"
+    for role in dict.fromkeys((*old.inputs, *new.inputs)):
+        if old.inputs.get(role) != new.inputs.get(role):
+            yield f"{role} video changed"
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)

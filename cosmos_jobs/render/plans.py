@@ -1,0 +1,157 @@
+"""A plan for people: by job, then by action and reason, with what stays the same last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from click import style
+
+from cosmos_jobs.model import Action, Change, Estimate, Planned
+from cosmos_jobs.render.diagnostics import visible
+
+SHOWN = 8
+"""How many runs of a group are named without -v."""
+
+WIDTH = 80
+"""Characters of a line without -v; what is longer ends in an ellipsis."""
+
+SYMBOLS = {
+    Action.CREATE: ("+", "green"),
+    Action.RETRY: ("~", "yellow"),
+    Action.FORCE: ("~", "yellow"),
+    Action.WAIT: (">", "cyan"),
+    Action.BLOCKED: ("!", "red"),
+    Action.ORPHAN: ("-", "red"),
+    Action.KEEP: (" ", None),
+}
+"""The symbol and colour of each action, in the order in which a plan lists them."""
+
+WORDS = {
+    Action.CREATE: "to run",
+    Action.RETRY: "to retry",
+    Action.FORCE: "to run again",
+    Action.WAIT: "in flight",
+    Action.BLOCKED: "blocked",
+    Action.ORPHAN: "orphaned",
+    Action.KEEP: "up to date",
+}
+
+
+def text(planned: Planned, *, verbose: bool = False) -> str:
+    """Return a plan as lines of text; `verbose` names every run, with its id."""
+    changes: dict[str, list[Change]] = {job.spec.name: [] for job in planned.jobs}
+    for change in planned.plan.changes:
+        changes[change.job].append(change)
+    lines: list[str] = []
+    for job in planned.jobs:
+        if members := changes[job.spec.name]:
+            engine = job.expansion.runs[0].run.engine
+            path = style(visible(job.spec.path), bold=True)
+            lines += [f"{path}  engine {engine}, target {job.target}"]
+            lines += [*_groups(members, verbose=verbose), ""]
+    lines.append(summary(planned))
+    lines += [style(f"apply will refuse: {why}", fg="red") for why in planned.refusals]
+    if count(planned, Action.BLOCKED):
+        lines.append("Blocked runs are not retried: change their prompts, or use --force.")
+    if count(planned, Action.ORPHAN):
+        lines.append("Orphaned runs are kept until you remove them: cosmos-jobs prune")
+    return "\n".join(lines)
+
+
+def summary(planned: Planned) -> str:
+    """Return the last lines: how many of each, and what it takes."""
+    counts = Counter(change.action for change in planned.plan.changes)
+    if counts.keys() <= {Action.KEEP}:
+        runs, jobs = counts[Action.KEEP], len(planned.jobs)
+        return (
+            f"Nothing to do: {plural(runs, 'run')} of {plural(jobs, 'job file')}"
+            f" {'is' if runs == 1 else 'are'} up to date."
+        )
+    said = ", ".join(
+        f"{counts[action]:,} {word}" for action, word in WORDS.items() if counts[action]
+    )
+    cost = _cost(planned.estimate)
+    return f"Plan: {said}." + (f"\n{cost}" if cost else "")
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: `45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def count(planned: Planned, *actions: Action) -> int:
+    """Return how many changes of a plan are one of `actions`."""
+    return sum(change.action in actions for change in planned.plan.changes)
+
+
+def _groups(changes: Iterable[Change], *, verbose: bool) -> Iterator[str]:
+    groups: dict[tuple[Action, str], list[Change]] = {}
+    for change in changes:
+        groups.setdefault((change.action, change.reason), []).append(change)
+    order = list(SYMBOLS)
+    width = len(f"{max(len(members) for members in groups.values()):,}")
+    for (action, reason), members in sorted(
+        groups.items(), key=lambda item: order.index(item[0][0])
+    ):
+        symbol, color = SYMBOLS[action]
+        count = f"{len(members):>{width},}"
+        title = visible(_title(action, reason))
+        title = title if verbose else _shortened(title, width + 5)
+        yield f"  {style(f'{symbol} {count} {title}', fg=color)}"
+        yield from _members(action, members, verbose=verbose, indent=width + 5)
+
+
+def _title(action: Action, reason: str) -> str:
+    match action:
+        case Action.CREATE:
+            return reason if reason == "new" else f"changed: {reason}"
+        case Action.RETRY:
+            return f"retry, {reason}"
+        case Action.FORCE | Action.KEEP:
+            return reason
+        case _:
+            return f"{WORDS[action]}: {reason}" if reason else WORDS[action]
+
+
+def _members(action: Action, members: list[Change], *, verbose: bool, indent: int) -> Iterator[str]:
+    space = " " * indent
+    if verbose:
+        yield from (f"{space}{change.run_id}  {change.place}" for change in members)
+        return
+    if action is Action.KEEP:
+        return
+    # A list that would hide one line only is shown whole.
+    shown = members if len(members) <= SHOWN + 1 else members[:SHOWN]
+    yield from (f"{space}{_shortened(change.place, indent)}" for change in shown)
+    if len(shown) < len(members):
+        yield style(f"{space}… and {len(members) - len(shown):,} more; -v shows all", dim=True)
+
+
+def _cost(estimate: Estimate) -> str:
+    known = estimate.runs - estimate.unknown
+    parts = []
+    if known:
+        parts.append(f"about {duration(estimate.wall_s)}")
+        if estimate.gpu_hours:
+            parts.append(f"{max(estimate.gpu_hours, 0.1):.1f} GPU hours")
+        if estimate.unknown:
+            parts.append(f"and {plural(estimate.unknown, 'run')} of unknown length")
+    elif estimate.runs:
+        return "How long it takes is unknown until the first run."
+    return f"It takes {', '.join(parts)}." if parts else ""
+
+
+def _shortened(written: str, indent: int) -> str:
+    room = WIDTH - indent
+    return written if len(written) <= room else f"{written[: room - 1]}…"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 run`, `2,000 runs`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,126 @@
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from cosmos_jobs.model import STARTS, Action, Event, Kind, Planned, State
+from cosmos_jobs.render.plans import duration
+
+LINE_EVERY_S = 10.0
+HASHING_AFTER_S = 0.5
+
+
+class Tally:
+    """Counts what the events tell: runs done and failed, frames per second, time left."""
+
+    def __init__(self, runs: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.runs = runs
+        self.done = 0
+        self.failed = 0
+        self._clock = clock
+        self._began = clock()
+        self._frames = 0
+        self._finished_frames = 0
+
+    def add(self, event: Event) -> None:
+        """Count an event."""
+        if event.kind is Kind.FINISHED:
+            self.done += 1
+            self.failed += event.state is not State.SUCCEEDED
+        elif event.kind is Kind.PROGRESS:
+            # A batch that has ended leaves the sum: what it made stays counted.
+            if event.frames < self._frames:
+                self._finished_frames += self._frames
+            self._frames = event.frames
+
+    def text(self) -> str:
+        """Return `3 of 8 runs, 1 failed, 55 frames/s, 40 s left`."""
+        elapsed = max(self._clock() - self._began, 1e-6)
+        parts = [f"{self.done:,} of {self.runs:,} runs"]
+        parts += [f"{self.failed:,} failed"] if self.failed else []
+        frames = self._finished_frames + self._frames
+        parts += [f"{frames / elapsed:.0f} frames/s"] if frames else []
+        left = (self.runs - self.done) * elapsed / self.done if self.done else 0
+        parts += [f"{duration(left)} left"] if left else []
+        return ", ".join(parts)
+
+
+@contextmanager
+def reporter(planned: Planned, *, quiet: bool, verbose: bool) -> Iterator[Callable[[Event], None]]:
+    """Yield what apply tells its events to."""
+    pending = STARTS | {Action.WAIT}
+    tally = Tally(len({each.run_id for each in planned.plan.changes if each.action in pending}))
+    places = {each.run.id: f"{each.job}/{each.place}" for each in planned.desired}
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with _bar(tally, places, verbose=verbose) as notify:
+            yield notify
+    else:
+        yield _lines(tally, places, verbose=verbose)
+
+
+@contextmanager
+def _bar(
+    tally: Tally, places: dict[str, str], *, verbose: bool
+) -> Iterator[Callable[[Event], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), BarColumn(24), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(tally.text(), total=tally.runs)
+
+        def notify(event: Event) -> None:
+            tally.add(event)
+            progress.update(task, completed=tally.done, description=tally.text())
+            if line := _line(event, places, verbose=verbose):
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        yield notify
+
+
+def _lines(tally: Tally, places: dict[str, str], *, verbose: bool) -> Callable[[Event], None]:
+    last = time.monotonic()
+
+    def notify(event: Event) -> None:
+        nonlocal last
+        tally.add(event)
+        if line := _line(event, places, verbose=verbose):
+            click.echo(line, err=True)
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            click.echo(tally.text(), err=True)
+
+    return notify
+
+
+def _line(event: Event, places: dict[str, str], *, verbose: bool) -> str:
+    """Return the line of a run that did not succeed, or with `verbose` of any that ended."""
+    if event.kind is not Kind.FINISHED or (event.state is State.SUCCEEDED and not verbose):
+        return ""
+    reason = f": {event.reason}" if event.reason else ""
+    return f"{event.state}  {event.run_id}  {places.get(event.run_id, '')}{reason}"
+
+
+class Hashing:
+    """Shows which file is being hashed, once it takes long."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+
+    def __call__(self, path: str, done: int, total: int) -> None:
+        """Take a file's path, the bytes hashed and the bytes in all."""
+        now = time.monotonic()
+        if now - self._began.setdefault(path, now) < HASHING_AFTER_S and done < total:
+            return
+        end = "\n" if done >= total else ""
+        if now - self._began[path] >= HASHING_AFTER_S:
+            percent = 100 * done // max(total, 1)
+            click.echo(f"\rhashing {path}: {percent} %\x1b[K{end}", nl=False, err=True)

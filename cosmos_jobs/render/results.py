@@ -1,0 +1,126 @@
+"""What came of an apply, and a run or prompt in full, for people."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from click import style
+
+from cosmos_jobs.model import Applied, PromptRecord, Record, State
+from cosmos_jobs.render.diagnostics import visible
+
+SHOWN = 20
+
+COLORS = {
+    State.SUCCEEDED: "green",
+    State.FAILED: "red",
+    State.BLOCKED: "red",
+    State.LOST: "yellow",
+    State.CANCELLED: "yellow",
+    State.RUNNING: "cyan",
+    State.QUEUED: "cyan",
+    State.PENDING: None,
+}
+
+
+def text(applied: Applied, root: Path) -> str:
+    """Return how many runs this apply made, which failed and why, and where the videos are."""
+    places = {each.run.id: f"{each.job}/{each.place}" for each in applied.planned.desired}
+    lines = list(_failures(applied, places))
+    up_to_date = sum(_up_to_date(record, applied) for record in applied.records)
+    made = Counter(record.state for record in applied.records if not _up_to_date(record, applied))
+    said = [f"{made[state]:,} {state}" for state in State if made[state]]
+    said += [f"{up_to_date:,} up to date"] if up_to_date else []
+    lines.append(f"Applied: {', '.join(said)}.")
+    jobs = dict.fromkeys(job.spec.name for job in applied.planned.jobs)
+    if any(record.state is State.SUCCEEDED for record in applied.records):
+        lines.append(f"Videos: {', '.join(f'outputs/{job}/' for job in jobs)} in {root}")
+    return "\n".join(lines)
+
+
+def _up_to_date(record: Record, applied: Applied) -> bool:
+    return record.state is State.SUCCEEDED and record.run.id not in applied.started
+
+
+def _failures(applied: Applied, places: dict[str, str]) -> Iterator[str]:
+    bad = [
+        record
+        for record in applied.records
+        if record.state in (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
+    ]
+    for record in bad[:SHOWN]:
+        state = style(str(record.state), fg=COLORS[record.state], bold=True)
+        yield f"{state}  {places[record.run.id]}  ({record.run.id})"
+        yield from (f"    {visible(line)}" for line in record.reason.splitlines())
+    if len(bad) > SHOWN:
+        yield f"… and {len(bad) - SHOWN:,} more: cosmos-jobs list runs --status failed"
+    if any(record.state is not State.BLOCKED for record in bad):
+        yield "Retry with the same command; look closer: cosmos-jobs show RUN"
+    if any(record.state is State.BLOCKED for record in bad):
+        yield "Blocked runs are not retried: change their prompts, or use --force."
+    if bad:
+        yield ""
+
+
+def run(record: Record, prompt: PromptRecord | None, video: Path) -> str:
+    """Return everything that is known of a run, a value a line."""
+    made = record.run
+    rows = {
+        "run": made.id,
+        "state": str(record.state),
+        "reason": record.reason,
+        "video": str(video) if record.output else "",
+        "jobs": ", ".join(f"{job} ({place})" for job, place in record.jobs.items()),
+        "prompt": f"{made.prompt_id}  {prompt.prompt.text if prompt else ''}".rstrip(),
+        "engine": f"{made.engine} (contract {made.contract})",
+        "weights": ", ".join(f"{name} {value:g}" for name, value in made.weights.items()),
+        **{name: "none" if value is None else str(value) for name, value in made.params.items()},
+        "sha256": record.output.sha256 if record.output else "",
+        "frames": str(record.output.frames) if record.output else "",
+    }
+    lines = _rows(rows, {"state": COLORS[record.state]})
+    for number, attempt in enumerate(record.attempts, 1):
+        when = moment(attempt.started) if attempt.started else "not started"
+        reason = f": {visible(attempt.reason)}" if attempt.reason else ""
+        lines.append(
+            f"attempt {number}  {when}  {attempt.target}  {attempt.batch}  {attempt.state}{reason}"
+        )
+    return "\n".join(lines)
+
+
+def prompt(record: PromptRecord, runs: int) -> str:
+    """Return everything that is known of a prompt, a value a line."""
+    files = {f"{role} video": path for role, path in record.files.items()}
+    return "\n".join(
+        _rows(
+            {
+                "prompt": record.prompt.id,
+                "name": record.name,
+                "text": record.prompt.text,
+                "negative": record.prompt.negative,
+                "video": record.video,
+                **files,
+                "frames": str(record.frames),
+                "runs": str(runs),
+            },
+            {},
+        )
+    )
+
+
+def moment(seconds: float) -> str:
+    """Return a time since 1970 as local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _rows(rows: Mapping[str, str], colors: Mapping[str, str | None]) -> list[str]:
+    """Return a line for each value, the lines of a text below one another; no line for none."""
+    width = max(len(name) for name, value in rows.items() if value)
+    return [
+        f"{name if number == 0 else '':<{width}}  {style(visible(line), fg=colors.get(name))}"
+        for name, value in rows.items()
+        for number, line in enumerate(value.splitlines())
+    ]

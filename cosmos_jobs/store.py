@@ -1,0 +1,367 @@
+"""The store: one TinyDB file, read without a lock, changed in short transactions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import orjson
+from tinydb import TinyDB
+from tinydb.storages import Storage
+from tinydb.table import Table
+
+from cosmos_jobs import files
+from cosmos_jobs.errors import StoreError
+from cosmos_jobs.model import (
+    Attempt,
+    Batch,
+    Output,
+    Prompt,
+    PromptRecord,
+    Record,
+    Run,
+    Snapshot,
+    State,
+)
+
+FORMAT = 1
+LOCK_TIMEOUT_S = 30.0
+
+Document: TypeAlias = dict[str, Any]
+Tables: TypeAlias = dict[str, dict[str, Document]]
+_Value = TypeVar("_Value")
+
+
+class Store:
+    """The prompts, runs and batches of a project in `path`, with its backup and lock beside it.
+
+    Every error of the file or its lock is a StoreError; what is on disk is
+    then as it was.
+    """
+
+    def __init__(self, path: Path, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        self.path = path
+        self.backup = path.with_name(path.name + ".bak")
+        self._lock_timeout_s = lock_timeout_s
+        self._mark: tuple[int, int, int] | None = None
+        self._tables: Tables = {}
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is known; an absent file is an empty store."""
+        tables = self._load()
+        meta = tables["meta"]["store"]
+        return Snapshot(
+            _Decoded(self, "runs", _record),
+            self._states(),
+            _Decoded(self, "prompts", _prompt_record),
+            _Decoded(self, "batches", _batch),
+            meta["lineage"],
+            meta["serial"],
+        )
+
+    def table(self, name: str) -> dict[str, Document]:
+        """Return the documents of a table as last read."""
+        return self._tables.get(name, {})
+
+    def _states(self) -> dict[str, State]:
+        try:
+            return {key: _STATES[each["state"]] for key, each in self.table("runs").items()}
+        except (KeyError, TypeError) as error:
+            raise self.damaged("a run has no valid state") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Lock the store, let many records be changed, write once; an error writes nothing.
+
+        Hold it for milliseconds: every other writer waits.
+        """
+        with self._locked():
+            change = Transaction(dict(self._load()))
+            yield change
+            if change.changed:
+                self._commit(change.tables())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Readers never lock, and filelock takes 50 ms to import.
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock", timeout=self._lock_timeout_s):
+                # What a killed writer left; nobody else writes now.
+                for stale in self.path.parent.glob(f".*.{self.path.name}*"):
+                    stale.unlink()
+                yield
+        except Timeout as error:
+            raise StoreError(
+                f"{self.path} is being written by another process", hint="try again in a moment"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _load(self) -> Tables:
+        try:
+            mark = _mark(self.path)
+            if mark != self._mark:
+                self._tables, self._mark = self._parsed(self.path.read_bytes()), mark
+        except FileNotFoundError:
+            if self.backup.exists():
+                raise self.damaged("it is gone") from None
+            self._mark = None
+            self._tables = {"meta": {"store": {"lineage": "", "serial": 0, "format": FORMAT}}}
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path}: {error.strerror}") from error
+        return self._tables
+
+    def _parsed(self, data: bytes) -> Tables:
+        try:
+            tables: Tables = orjson.loads(data)
+            found = tables["meta"]["store"]["format"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise self.damaged("it is not a whole state file") from error
+        if not isinstance(found, int) or found > FORMAT:
+            raise StoreError(
+                f"{self.path} has format {found}; this cosmos-jobs knows up to {FORMAT}",
+                hint="upgrade: pip install --upgrade cosmos-jobs",
+            )
+        return tables
+
+    def damaged(self, why: str) -> StoreError:
+        """Return the error of a file that cannot be trusted: it names the backup."""
+        if self.backup.exists():
+            hint = f"look at its backup, then restore it: cp {self.backup} {self.path}"
+        else:
+            hint = f"there is no backup; move {self.path} away to start with an empty store"
+        return StoreError(f"{self.path} is damaged: {why}; nothing was changed", hint=hint)
+
+    def _commit(self, tables: Tables) -> None:
+        if self.path.exists():
+            files.link(self.path, self.backup)
+        files.write(self.path, orjson.dumps(tables))
+        self._tables, self._mark = tables, _mark(self.path)
+
+
+class Transaction:
+    """Records read and changed under the lock, and written together at its end."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._storage = _Memory(tables)
+        self._database = _Database(storage=lambda: self._storage)
+        self.changed = False
+
+    def run(self, run_id: str) -> Record | None:
+        """Return what is known of a run."""
+        document = self._get("runs", run_id)
+        return None if document is None else _record(run_id, document)
+
+    def prompt(self, prompt_id: str) -> PromptRecord | None:
+        """Return what is known of a prompt."""
+        document = self._get("prompts", prompt_id)
+        return None if document is None else _prompt_record(prompt_id, document)
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """Return a batch."""
+        document = self._get("batches", batch_id)
+        return None if document is None else _batch(batch_id, document)
+
+    def put_runs(self, records: Iterable[Record]) -> None:
+        """Add or replace runs."""
+        self._put("runs", {each.run.id: _record_document(each) for each in records})
+
+    def put_prompts(self, prompts: Iterable[PromptRecord]) -> None:
+        """Add or replace prompts."""
+        self._put("prompts", {each.prompt.id: _prompt_document(each) for each in prompts})
+
+    def put_batches(self, batches: Iterable[Batch]) -> None:
+        """Add or replace batches."""
+        self._put("batches", {each.id: _batch_document(each) for each in batches})
+
+    def remove(self, table: str, ids: Iterable[str]) -> None:
+        """Remove documents of a table; ids that are not there do not matter."""
+        gone = set(ids)
+        if gone:
+            self.changed = True
+            self._database.documents(table).change(
+                lambda documents: [documents.pop(each, None) for each in gone]
+            )
+
+    def tables(self) -> Tables:
+        """Return everything, as the next write: the same lineage, one serial later."""
+        meta = self._get("meta", "store") or {}
+        self._put(
+            "meta",
+            {
+                "store": {
+                    "format": FORMAT,
+                    "lineage": meta.get("lineage") or str(uuid.uuid4()),
+                    "serial": meta.get("serial", 0) + 1,
+                }
+            },
+        )
+        return self._storage.tables
+
+    def _get(self, table: str, document_id: str) -> Document | None:
+        return self._storage.tables.get(table, {}).get(document_id)
+
+    def _put(self, table: str, documents: Mapping[str, Document]) -> None:
+        if documents:
+            self.changed = True
+            self._database.documents(table).change(lambda known: known.update(documents))
+
+
+class _Memory(Storage):
+    """The storage of one transaction: the file is read before it and written after it."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def read(self) -> Tables:
+        return self.tables
+
+    def write(self, data: Tables) -> None:
+        self.tables = data
+
+
+class _Documents(Table):
+    """A table whose document ids are our ids."""
+
+    document_id_class = str  # type: ignore[assignment]
+
+    def change(self, change: Callable[[dict[str, Document]], object]) -> None:
+        # TinyDB's own update methods rebuild the table for each document.
+        self._update_table(change)  # type: ignore[arg-type]
+
+
+class _Database(TinyDB):
+    table_class = _Documents
+
+    def documents(self, name: str) -> _Documents:
+        table = self.table(name, cache_size=0)
+        assert isinstance(table, _Documents)  # noqa: S101
+        return table
+
+
+# --- documents ----------------------------------------------------------------------------
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    """Return what tells one written state file from the next; each is a new file."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+class _Decoded(Mapping[str, _Value]):
+    """A table whose documents become values when they are asked for: most never are."""
+
+    def __init__(self, store: Store, name: str, decode: Callable[[str, Document], _Value]) -> None:
+        self._damaged = store.damaged
+        self._documents = store.table(name)
+        self._decode = decode
+
+    def __getitem__(self, key: str) -> _Value:
+        document = self._documents[key]
+        try:
+            return self._decode(key, document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"the record of {key} is not as it should be"
+            raise self._damaged(why) from error
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._documents
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._documents)
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+
+_STATES = {str(state): state for state in State}
+
+
+def _record(run_id: str, document: Document) -> Record:
+    output = document.get("output")
+    return Record(
+        Run(
+            run_id,
+            document["prompt"],
+            document["engine"],
+            document["contract"],
+            document["weights"],
+            document["params"],
+        ),
+        document["jobs"],
+        State(document["state"]),
+        document.get("reason", ""),
+        tuple(_attempt(each) for each in document.get("attempts", ())),
+        None if output is None else Output(**output),
+    )
+
+
+def _record_document(record: Record) -> Document:
+    run = record.run
+    document: Document = {
+        "prompt": run.prompt_id,
+        "engine": run.engine,
+        "contract": run.contract,
+        "weights": dict(run.weights),
+        "params": dict(run.params),
+        "jobs": dict(record.jobs),
+        "state": str(record.state),
+    }
+    if record.reason:
+        document["reason"] = record.reason
+    if record.attempts:
+        document["attempts"] = [_attempt_document(attempt) for attempt in record.attempts]
+    if record.output:
+        document["output"] = asdict(record.output)
+    return document
+
+
+def _attempt(document: Document) -> Attempt:
+    return Attempt(**{**document, "state": State(document["state"])})
+
+
+def _attempt_document(attempt: Attempt) -> Document:
+    """Return an attempt without what is not known yet: there may be 100,000 of them."""
+    document = {key: value for key, value in asdict(attempt).items() if value not in (None, "")}
+    return {**document, "state": str(attempt.state)}
+
+
+def _prompt_record(prompt_id: str, document: Document) -> PromptRecord:
+    prompt = Prompt(prompt_id, document["text"], document["negative"], document["inputs"])
+    return PromptRecord(
+        prompt, document["name"], document["video"], document["files"], document["frames"]
+    )
+
+
+def _prompt_document(record: PromptRecord) -> Document:
+    return {
+        "text": record.prompt.text,
+        "negative": record.prompt.negative,
+        "inputs": dict(record.prompt.inputs),
+        "name": record.name,
+        "video": record.video,
+        "files": dict(record.files),
+        "frames": record.frames,
+    }
+
+
+def _batch(batch_id: str, document: Document) -> Batch:
+    return Batch(
+        batch_id, document["engine"], document["target"], tuple(document["runs"]), document["done"]
+    )
+
+
+def _batch_document(batch: Batch) -> Document:
+    return {
+        "engine": batch.engine,
+        "target": batch.target,
+        "runs": list(batch.runs),
+        "done": batch.done,
+    }

@@ -1,0 +1,246 @@
+"""The main job: a job file becomes videos, and only what is pending is ever run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import orjson
+
+from .conftest import RUNS, Project, alive, damage, film, frames
+
+
+def test_apply_makes_every_video_and_a_second_apply_runs_nothing(project: Project) -> None:
+    first = project.run("apply", "jobs/small.yaml")
+
+    assert f"Applied: {RUNS} succeeded." in first.stdout
+    videos = sorted((project.root / "outputs" / "small").glob("*/*.mp4"))
+    assert [str(each.relative_to(project.root / "outputs/small")) for each in videos] == [
+        "golden/a-balanced.mp4",
+        "golden/a-edges.mp4",
+        "golden/b-balanced.mp4",
+        "golden/b-edges.mp4",
+        "storm/a-rain-balanced.mp4",
+        "storm/a-rain-edges.mp4",
+        "storm/a-snow-balanced.mp4",
+        "storm/a-snow-edges.mp4",
+    ]
+    assert {frames(each) for each in videos} == {3}
+    second = project.run("apply", "jobs/small.yaml")
+    assert f"Nothing to do: {RUNS} runs of 1 job file are up to date." in second.stdout
+    assert len(project.made()) == RUNS
+
+
+def test_each_run_keeps_its_video_maps_manifest_and_log(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+
+    for run in project.runs():
+        folder = project.root / "outputs" / "runs" / str(run["id"])
+        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        assert manifest["run"]["id"] == run["id"]
+        assert manifest["output"] == {
+            "sha256": run["output"]["sha256"],  # type: ignore[index]
+            "size": (folder / "output.mp4").stat().st_size,
+            "frames": 3,
+        }
+        assert sorted(each.name for each in (folder / "controls").iterdir()) == [
+            "depth.mp4",
+            "edge.mp4",
+            "seg.mp4",
+            "vis.mp4",
+        ]
+        assert (folder / "log.txt").is_file()
+
+
+def test_a_new_text_runs_only_its_own_runs(project: Project) -> None:
+    project.run("apply")
+    project.edit("A pier at golden hour", "A pier at blue hour")
+
+    plan = project.run("plan")
+    project.run("apply")
+
+    assert "+ 4 prompt text changed" in plan.stdout
+    assert len(project.made()) == RUNS + 4
+
+
+def test_reordering_and_commenting_the_file_runs_nothing(project: Project) -> None:
+    project.run("apply")
+    lines = project.job.read_text().splitlines()
+    at = {key: lines.index(key) for key in ("videos:", "prompts:", "variables:")}
+    videos = lines[at["videos:"] : at["prompts:"]]
+    rest = lines[at["prompts:"] :]
+    project.job.write_text("\n".join(["# a comment", *lines[:2], *rest, "", *videos]) + "\n")
+
+    summary = project.summary()
+
+    assert summary == {"keep": RUNS}
+
+
+def test_a_changed_video_runs_again_and_says_why(project: Project) -> None:
+    project.run("apply")
+    film(project.root / "clips" / "b" / "color.mp4", seed=9)
+
+    plan = project.run("plan")
+
+    assert "+ 2 color video changed" in plan.stdout
+    assert project.summary() == {"create": 2, "keep": RUNS - 2, "orphan": 2}
+
+
+def test_a_deleted_output_is_made_again(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+    lost = project.runs()[0]
+    (project.root / "outputs" / "runs" / str(lost["id"]) / "output.mp4").unlink()
+
+    plan = project.run("plan", "--only", "golden")
+    project.run("apply", "--only", "golden")
+
+    assert "~ 1 retry: the output file is missing" in plan.stdout
+    assert project.summary() == {"create": 4, "keep": 4}
+    assert project.made().count(str(lost["id"])) == 2
+
+
+def test_plan_writes_nothing_but_the_cache(project: Project) -> None:
+    project.run("plan")
+
+    left = {each.relative_to(project.root) for each in (project.root / ".cosmos-jobs").rglob("*")}
+    assert left == {Path(".cosmos-jobs/cache"), Path(".cosmos-jobs/cache/digests.json")}
+
+
+def test_a_corrupt_video_fails_its_own_runs_only_and_is_retried(project: Project) -> None:
+    clip = project.root / "clips" / "b" / "color.mp4"
+    whole = damage(clip)
+
+    applied = project.run("apply", exit_code=1)
+
+    assert "Applied: 6 succeeded, 2 failed." in applied.stdout
+    assert "golden/b-edges" in applied.stdout
+    clip.write_bytes(whole)
+    project.run("apply")
+    assert project.summary() == {"keep": RUNS, "orphan": 2}
+
+
+def test_force_runs_again_and_keeps_the_history(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+
+    project.run("apply", "--only", "golden", "--force")
+
+    assert [len(run["attempts"]) for run in project.runs()] == [2] * 4  # type: ignore[arg-type]
+
+
+def test_the_same_run_in_two_jobs_exists_once(project: Project) -> None:
+    other = project.job.with_name("other.yaml")
+    other.write_text(project.job.read_text().replace("name: small", "name: other"))
+
+    project.run("apply", "jobs")
+
+    assert len(project.made()) == RUNS
+    first = project.root / "outputs" / "small" / "golden" / "a-edges.mp4"
+    second = project.root / "outputs" / "other" / "golden" / "a-edges.mp4"
+    assert first.samefile(second)
+
+
+def test_over_max_runs_nothing_starts_and_plan_does_not_care(project: Project) -> None:
+    refused = project.run("apply", "--max-runs", "7", exit_code=1)
+
+    assert "this would start 8 runs; one apply starts at most 7" in refused.stderr
+    assert not (project.root / ".cosmos-jobs" / "state.json").exists()
+    assert project.summary() == {"create": RUNS}
+
+
+def test_the_limits_of_a_job_file_refuse(project: Project) -> None:
+    project.job.write_text(project.job.read_text() + "limits: {max_runs: 5}\n")
+
+    plan = project.run("plan")
+    refused = project.run("apply", exit_code=1)
+
+    said = "small starts 8 runs; its limits.max_runs is 5"
+    assert said in plan.stdout
+    assert said in refused.stderr
+
+
+def test_a_saved_plan_is_applied_and_refused_once_it_is_stale(project: Project) -> None:
+    project.run("plan", "--only", "golden", "--out", "golden.plan")
+    project.run("plan", "--out", "all.plan")
+
+    project.run("apply", "golden.plan")
+    refused = project.run("apply", "all.plan", exit_code=1)
+
+    assert len(project.made()) == 4
+    assert "stale" in refused.stderr
+    assert "no longer to be started" in refused.stderr
+
+
+def test_plan_tells_scripts_whether_there_is_something_to_do(project: Project) -> None:
+    project.run("plan", "--exit-code", "-q", exit_code=1)
+
+    project.run("apply", "-q")
+
+    assert project.run("plan", "--exit-code", "-q").stdout == ""
+
+
+def test_fail_fast_stops_the_others_and_the_next_apply_makes_them(project: Project) -> None:
+    (project.root / "cosmos-jobs.yaml").write_text("version: 1\ntargets: {local: {max_batch: 1}}\n")
+    whole = damage(project.root / "clips" / "a" / "color.mp4")
+
+    project.run("apply", "--fail-fast", exit_code=1)
+
+    states = [run["state"] for run in project.runs()]
+    assert states.count("failed") == 1
+    assert states.count("cancelled") >= 4
+    (project.root / "clips" / "a" / "color.mp4").write_bytes(whole)
+    project.run("apply")
+    assert project.summary() == {"keep": RUNS, "orphan": 6}
+
+
+def test_ctrl_c_ends_the_work_and_the_next_apply_goes_on(project: Project) -> None:
+    long = project.root / "clips" / "a" / "color.mp4"
+    film(long, seed=3, frames=400)
+    process = project.start("apply")
+    batches = project.root / ".cosmos-jobs" / "hosts" / "local" / "batches"
+    deadline = time.monotonic() + 60
+    while not list(batches.glob("*/claim/pid")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    pid = next(batches.glob("*/claim/pid")).read_text().split()[0]
+    assert not alive(int(pid))
+    assert "interrupted" in err
+    project.run("apply")
+    assert project.summary() == {"keep": RUNS}
+
+
+def test_preview_shows_a_job_of_any_engine(project: Project) -> None:
+    project.edit("version: 1", "version: 1\nengine: transfer2.5")
+    project.edit('{resolution: "256"}', '{resolution: "256", sigma_max: 80}')
+
+    refused = project.run("apply", exit_code=6)
+    project.run("preview", "--only", "golden")
+
+    assert "cosmos-jobs preview" in refused.stderr
+    assert len(list((project.root / "outputs" / "small.preview" / "golden").glob("*.mp4"))) == 4
+    manifest = next((project.root / "outputs" / "runs").glob("*/manifest.json"))
+    assert "sigma_max 80" in orjson.loads(manifest.read_bytes())["run"]["params"]["note"]
+
+
+def test_prune_removes_what_left_the_job_and_nothing_else(project: Project) -> None:
+    project.run("apply")
+    own = project.root / "outputs" / "small" / "golden" / "my-notes.txt"
+    own.write_text("keep me")
+    project.edit("  edges: {edge: 0.7, vis: 0.2}\n", "")
+
+    kept = project.run("prune", "--dry-run")
+    project.run("prune", exit_code=2)
+    project.run("prune", "--yes")
+
+    assert "To remove: 4 runs" in kept.stdout
+    assert project.summary() == {"keep": 4}
+    assert len(list((project.root / "outputs" / "runs").iterdir())) == 4
+    assert sorted(each.name for each in own.parent.iterdir()) == [
+        "a-balanced.mp4",
+        "b-balanced.mp4",
+        "my-notes.txt",
+    ]

@@ -1,0 +1,396 @@
+"""The preview program on real files: what it writes, keeps and refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from cosmos_jobs.engines.preview import maps, program, video
+from cosmos_jobs.engines.preview.maps import Pixels
+
+Run: TypeAlias = dict[str, Any]
+FPS = Fraction(30000, 1001)
+RECORDING = Path(__file__).parents[3] / "shared" / "data" / "robot_handover"
+COMMAND = [sys.executable, "-m", "cosmos_jobs.engines.preview"]
+
+
+def film(path: Path, frames: int = 6, size: tuple[int, int] = (192, 108), seed: int = 1) -> Path:
+    """Write a clip of moving blocks."""
+    width, height = size
+    random = np.random.default_rng(seed)
+    blocks = random.integers(0, 255, (8, 32, 3), np.uint8)
+    scene = cv2.resize(blocks, (2 * width, height), interpolation=cv2.INTER_NEAREST)
+    with video.Writer(path, size, FPS, video.LOSSLESS_RGB) as writer:
+        for number in range(frames):
+            left = 3 * number
+            writer.write(np.ascontiguousarray(scene[:, left : left + width], np.uint8))
+    return path
+
+
+def source(path: Path) -> dict[str, str]:
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def run(
+    number: int, color: Path, weights: Mapping[str, float] | None = None, **params: object
+) -> Run:
+    return {
+        "id": f"rs_{number:016x}",
+        "prompt": f"A pier, take {number}",
+        "inputs": {"color": source(color)},
+        "weights": dict(weights or {"vis": 0.25, "edge": 0.25, "depth": 0.25, "seg": 0.25}),
+        "params": {"resolution": "256", **params},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How the program ended, and what it said."""
+
+    returncode: int
+    stdout: str
+
+
+def preview(out: Path, runs: list[Run], *options: str) -> Finished:
+    """Run the program to its end, here, where OpenCV is loaded already."""
+    lines = out.with_suffix(".jsonl")
+    lines.write_text("".join(json.dumps(line) + "\n" for line in runs))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            code = program.main(["-i", str(lines), "-o", str(out), *options])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return Finished(code, said.getvalue())
+
+
+def manifest(out: Path, number: int) -> Any:
+    return json.loads((out / f"rs_{number:016x}" / "manifest.json").read_bytes())
+
+
+def reason(out: Path, number: int) -> str:
+    error = json.loads((out / f"rs_{number:016x}" / "error.json").read_bytes())
+    assert not (out / f"rs_{number:016x}" / "manifest.json").exists()
+    assert error["status"] == "failed"
+    return str(error["reason"])
+
+
+def pictures(path: Path, read: Callable[[av.VideoFrame], Pixels] = video.rgb) -> list[Pixels]:
+    return [read(frame) for frame in video.frames(path, video.probe(path).frames)]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_run_leaves_a_playable_video_its_maps_and_a_manifest(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+
+    finished = preview(tmp_path / "out", [run(1, color)])
+
+    assert finished.returncode == 0
+    assert finished.stdout.splitlines()[-1] == "made rs_0000000000000001 6 frames"
+    folder = tmp_path / "out" / "rs_0000000000000001"
+    with av.open(folder / "output.mp4") as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert stream.average_rate == FPS
+        assert sum(1 for _ in container.decode(stream)) == 6
+    head = (folder / "output.mp4").read_bytes()
+    assert head.index(b"moov") < head.index(b"mdat")
+    written = manifest(tmp_path / "out", 1)
+    assert (written["run"], written["status"]) == ("rs_0000000000000001", "succeeded")
+    assert (written["frames"], written["source_frames"], written["fps"]) == (6, 6, "30000/1001")
+    assert written["picture"] == {"width": 320, "height": 192}
+    assert video.probe(folder / "output.mp4").size == (written["width"], written["height"])
+    named = [written["output"], *written["controls"].values()]
+    for file in named:
+        digest = hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest()
+        assert digest == file["sha256"]
+    assert str(tmp_path) not in json.dumps(written)
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {
+        *("output.mp4", "manifest.json", "vis.mp4", "edge.mp4", "depth.mp4", "seg.mp4")
+    }
+
+
+def test_maps_are_shipped_bit_for_bit(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    frames = [maps.resize(frame, (320, 192)) for frame in pictures(color)]
+
+    preview(tmp_path / "out", [run(1, color, edge_threshold="low", blur_strength="high")])
+
+    controls = tmp_path / "out" / "rs_0000000000000001" / "controls"
+    edges, blurred = pictures(controls / "edge.mp4"), pictures(controls / "vis.mp4")
+    depth = pictures(controls / "depth.mp4")
+    for number, frame in enumerate(frames):
+        assert np.array_equal(edges[number][..., 1], cv2.Canny(frame, 50, 100))
+        assert np.array_equal(blurred[number], maps.vis(frame, 1, 16))
+        assert np.array_equal(depth[number][..., 0], cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+    opened, image = cv2.VideoCapture(str(controls / "edge.mp4")).read()
+    assert opened
+    assert np.array_equal(image[..., 0], cv2.Canny(frames[0], 50, 100))
+
+
+def test_supplied_maps_are_used_resized_and_named(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    wanted = run(1, color)
+    for seed, role in enumerate(("vis", "edge", "depth", "segmentation")):
+        wanted["inputs"][role] = source(film(tmp_path / f"{role}.mp4", size=(64, 48), seed=seed))
+
+    finished = preview(tmp_path / "out", [wanted])
+
+    assert finished.returncode == 0
+    controls = manifest(tmp_path / "out", 1)["controls"]
+    assert {control["source"] for control in controls.values()} == {"file"}
+    shipped = tmp_path / "out" / "rs_0000000000000001" / "controls"
+    given = pictures(tmp_path / "segmentation.mp4")[3]
+    expected = cv2.resize(given, (320, 192), interpolation=cv2.INTER_NEAREST)
+    assert np.array_equal(pictures(shipped / "seg.mp4")[3], expected)
+
+
+def test_stand_ins_are_stated(tmp_path: Path) -> None:
+    preview(tmp_path / "out", [run(1, film(tmp_path / "color.mp4"), max_frames=2)])
+
+    controls = manifest(tmp_path / "out", 1)["controls"]
+    assert controls["depth"]["source"] == "luminance"
+    assert controls["seg"]["source"] == "k-means"
+    assert controls["edge"]["thresholds"] == [100, 200]
+    assert controls["vis"]["preset"] == "medium"
+
+
+def test_the_same_runs_give_the_same_bytes_whatever_the_threads(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    runs = [run(number, color, {"edge": 0.1 * number, "vis": 0.3}) for number in (1, 2, 3)]
+
+    preview(tmp_path / "one", runs, "--jobs", "1")
+    preview(tmp_path / "four", runs[::-1], "--jobs", "4")
+
+    assert everything(tmp_path / "one") == everything(tmp_path / "four")
+
+
+def test_max_frames_cuts_and_the_whole_length_is_told(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+
+    preview(tmp_path / "out", [run(1, color, max_frames=2), run(2, color, max_frames=99)])
+
+    assert manifest(tmp_path / "out", 1)["frames"] == 2
+    assert manifest(tmp_path / "out", 1)["source_frames"] == 6
+    assert manifest(tmp_path / "out", 2)["frames"] == 6
+
+
+def test_maps_are_computed_once_for_all_runs_and_invocations(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    cache = tmp_path / "cache"
+    many = [run(number, color, {"edge": 1}) for number in range(10)]
+
+    preview(tmp_path / "first", many, "--cache", str(cache))
+    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    again = preview(tmp_path / "second", [run(99, color)], "--cache", str(cache))
+
+    assert len(list(cache.glob("*.mp4"))) == 4
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+    assert "maps" not in again.stdout
+    shipped = tmp_path / "second" / "rs_0000000000000063" / "controls" / "edge.mp4"
+    assert shipped.samefile(next(cache.glob("edge-*.mp4")))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "unlabelled"])
+def test_a_damaged_map_in_the_cache_is_computed_again(tmp_path: Path, damage: str) -> None:
+    color = film(tmp_path / "color.mp4", frames=2)
+    cache = tmp_path / "cache"
+    preview(tmp_path / "first", [run(1, color, {"edge": 1})], "--cache", str(cache))
+    whole = everything(tmp_path / "first")
+    edge = next(cache.glob("edge-*.mp4"))
+    match damage:
+        case "truncated":
+            os.truncate(edge, 100)
+        case "changed":
+            edge.write_bytes(edge.read_bytes()[:-1] + b"!")
+        case _:
+            edge.with_suffix(".json").write_text("{")
+
+    finished = preview(tmp_path / "second", [run(1, color, {"edge": 1})], "--cache", str(cache))
+
+    assert finished.returncode == 0
+    assert everything(tmp_path / "second") == whole
+
+
+def test_two_programs_at_once_share_a_cache(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    lines = tmp_path / "runs.jsonl"
+    lines.write_text(json.dumps(run(1, color)))
+    command = [*COMMAND, "-i", str(lines), "--cache", str(tmp_path / "cache"), "-o"]
+
+    both = [
+        subprocess.Popen([*command, str(tmp_path / name)], stdout=subprocess.DEVNULL)
+        for name in ("a", "b")
+    ]
+    codes = [one.wait(timeout=60) for one in both]
+
+    assert codes == [0, 0]
+    assert everything(tmp_path / "a") == everything(tmp_path / "b")
+
+
+def test_a_run_that_is_made_is_left_alone(tmp_path: Path) -> None:
+    wanted = [run(1, film(tmp_path / "color.mp4", frames=2), {"edge": 1})]
+    preview(tmp_path / "out", wanted)
+    output = tmp_path / "out" / "rs_0000000000000001" / "output.mp4"
+    before = output.stat().st_mtime_ns
+
+    again = preview(tmp_path / "out", wanted)
+
+    assert again.returncode == 0
+    assert "made" not in again.stdout
+    assert output.stat().st_mtime_ns == before
+
+
+def test_bad_inputs_fail_their_run_with_a_reason_and_no_other(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    bad = {name: tmp_path / f"{name}.mp4" for name in ("text", "cut", "gone", "empty", "broken")}
+    bad["text"].write_text("version https://git-lfs.github.com/spec/v1")
+    bad["empty"].write_bytes(b"")
+    bad["cut"].write_bytes(color.read_bytes()[: -color.stat().st_size // 3])
+    content = bytearray(color.read_bytes())
+    middle = len(content) * 2 // 3
+    content[middle : middle + 400] = bytes(400)
+    bad["broken"].write_bytes(content)
+    runs = [run(1, color)]
+    for number, path in enumerate(bad.values(), start=2):
+        runs.append(run(number, color))
+        digest = source(path)["sha256"] if path.exists() else "f" * 64
+        runs[-1]["inputs"]["color"] = {"path": str(path), "sha256": digest}
+
+    finished = preview(tmp_path / "out", runs)
+
+    assert finished.returncode == 1
+    assert manifest(tmp_path / "out", 1)["status"] == "succeeded"
+    reasons = {name: reason(tmp_path / "out", n) for n, name in enumerate(bad, start=2)}
+    assert "cannot be read" in reasons["text"]
+    assert "No such file" in reasons["gone"]
+    assert "cannot be read" in reasons["empty"]
+    assert reasons["cut"]
+    assert reasons["broken"]
+    assert all(text.startswith("the color video ") for text in reasons.values())
+    assert f"failed rs_{2:016x} {reasons['text']}" in finished.stdout.splitlines()
+    assert not list((tmp_path / "out").rglob(".*.mp4"))
+
+
+def test_a_control_video_that_is_too_short_fails_its_run_alone(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    short = run(1, color)
+    short["inputs"]["depth"] = source(film(tmp_path / "depth.mp4", frames=3))
+    enough = run(2, color, max_frames=3)
+    enough["inputs"]["depth"] = short["inputs"]["depth"]
+
+    finished = preview(tmp_path / "out", [short, enough])
+
+    assert finished.returncode == 1
+    told = "the depth video has 3 frames where the color video has 6"
+    assert reason(tmp_path / "out", 1) == told
+    assert manifest(tmp_path / "out", 2)["controls"]["depth"]["source"] == "file"
+
+
+def test_a_failed_run_that_is_made_later_has_no_error_left(tmp_path: Path) -> None:
+    color = tmp_path / "color.mp4"
+    color.write_text("not yet")
+    preview(tmp_path / "out", [run(1, color)])
+    film(color, frames=2)
+
+    finished = preview(tmp_path / "out", [run(1, color)])
+
+    assert finished.returncode == 0
+    assert not (tmp_path / "out" / "rs_0000000000000001" / "error.json").exists()
+
+
+def test_one_frame_is_a_video_too(tmp_path: Path) -> None:
+    finished = preview(tmp_path / "out", [run(1, film(tmp_path / "color.mp4", frames=1))])
+
+    assert finished.returncode == 0, finished.stdout
+    assert manifest(tmp_path / "out", 1)["frames"] == 1
+
+
+def test_a_file_of_runs_that_is_wrong_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = preview(tmp_path / "out", [{"id": "rs_1"}])
+
+    assert finished.returncode == 2
+    assert "line 1" in capsys.readouterr().err
+
+
+def test_a_terminated_program_ends_at_once_and_the_next_one_finishes(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4", frames=60)
+    wanted = [run(1, color, resolution="720")]
+    lines = tmp_path / "runs.jsonl"
+    lines.write_text(json.dumps(wanted[0]))
+    command = [*COMMAND, "-i", str(lines), "-o", str(tmp_path / "out")]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        start = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        code = child.wait(timeout=30)
+    took = time.monotonic() - start
+
+    assert code == 128 + signal.SIGTERM
+    assert took < 10
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    finished = preview(tmp_path / "out", [run(1, color, max_frames=2)])
+    assert finished.returncode == 0
+
+
+def test_a_turned_recording_is_shown_upright(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4", size=(192, 108), frames=2)
+    turned = bytearray(color.read_bytes())
+    # The display matrix of the track header, from identity to a quarter turn.
+    header = turned.index(b"tkhd") + 4 + 40
+    one, minus = (1 << 16).to_bytes(4, "big"), (-1 << 16).to_bytes(4, "big", signed=True)
+    turned[header : header + 20] = bytes(4) + one + bytes(4) + minus + bytes(4)
+    color.write_bytes(turned)
+
+    finished = preview(tmp_path / "out", [run(1, color, {"edge": 1})])
+
+    assert finished.returncode == 0, finished.stdout
+    assert manifest(tmp_path / "out", 1)["picture"] == {"width": 192, "height": 320}
+
+
+@pytest.mark.skipif(not RECORDING.exists(), reason=f"no real recording in {RECORDING}")
+def test_the_real_recording_has_a_believable_edge_map(tmp_path: Path) -> None:
+    wanted = run(1, RECORDING / "color.mp4", max_frames=3)
+    wanted["inputs"]["depth"] = source(RECORDING / "depth.mp4")
+    wanted["inputs"]["segmentation"] = source(RECORDING / "segmentation.mp4")
+
+    finished = preview(tmp_path / "out", [wanted])
+
+    assert finished.returncode == 0, finished.stdout
+    written = manifest(tmp_path / "out", 1)
+    assert (written["frames"], written["source_frames"], written["fps"]) == (3, 121, "30/1")
+    edges = pictures(tmp_path / "out" / "rs_0000000000000001" / "controls" / "edge.mp4")
+    shares = [float((frame == 255).mean()) for frame in edges]
+    assert all(0.01 < share < 0.3 for share in shares)
+    assert {int(level) for frame in edges for level in np.unique(frame)} == {0, 255}

@@ -1,0 +1,219 @@
+"""The store on a real file system: whole or not at all, and one writer at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+from tinydb import TinyDB
+
+from cosmos_jobs.errors import StoreError
+from cosmos_jobs.model import Attempt, Batch, Output, Prompt, PromptRecord, Record, Run, State
+from cosmos_jobs.store import FORMAT, Store
+
+PROMPT = PromptRecord(
+    Prompt("ps_0000000000000001", "a pier", "cartoon", {"color": "0" * 64}),
+    "golden",
+    "pier",
+    {"color": "clips/pier/color.mp4"},
+    97,
+)
+
+DOCUMENT = {
+    "prompt": "ps_1",
+    "engine": "preview",
+    "contract": 1,
+    "weights": {},
+    "params": {},
+    "jobs": {},
+    "state": "failed",
+}
+
+
+def record(number: int) -> Record:
+    run = Run(
+        f"rs_{number:016x}",
+        PROMPT.prompt.id,
+        "preview",
+        1,
+        {"edge": 0.5},
+        {"seed": number, "n": None},
+    )
+    attempt = Attempt("ba_1", "local", State.SUCCEEDED, 1.0, 2.5, 0)
+    output = Output("f" * 64, 1234, 97)
+    return Record(run, {"job": "golden/a"}, State.SUCCEEDED, "", (attempt,), output)
+
+
+def test_what_is_put_is_read_back_by_another_reader(tmp_path: Path) -> None:
+    records = [record(1), replace(record(2), state=State.FAILED, reason="no", output=None)]
+    batch = Batch("ba_1", "preview", "local", ("rs_1", "rs_2"))
+    with Store(tmp_path / "state.json").transaction() as change:
+        change.put_runs(records)
+        change.put_prompts([PROMPT])
+        change.put_batches([batch])
+
+    known = Store(tmp_path / "state.json").snapshot()
+
+    assert list(known.runs.values()) == records
+    assert known.states == {each.run.id: each.state for each in records}
+    assert dict(known.prompts) == {PROMPT.prompt.id: PROMPT}
+    assert dict(known.batches) == {"ba_1": batch}
+
+
+def test_the_file_is_a_tinydb_file(tmp_path: Path) -> None:
+    with Store(tmp_path / "state.json").transaction() as change:
+        change.put_runs([record(1)])
+
+    with TinyDB(tmp_path / "state.json") as database:
+        assert database.tables() == {"runs", "meta"}
+        assert orjson.loads((tmp_path / "state.json").read_bytes())["meta"]["store"]["serial"] == 1
+
+
+def test_each_write_is_one_serial_later_in_the_same_lineage(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.json")
+    seen = []
+    for number in range(3):
+        with store.transaction() as change:
+            change.put_runs([record(number)])
+        known = store.snapshot()
+        seen.append((known.lineage, known.serial))
+
+    assert [serial for _, serial in seen] == [1, 2, 3]
+    assert len({lineage for lineage, _ in seen}) == 1
+
+
+def test_a_transaction_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "state.json").transaction() as change:
+        change.put_runs([])
+        change.remove("runs", [])
+
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_an_error_within_a_transaction_changes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.json")
+    with store.transaction() as change:
+        change.put_runs([record(1)])
+    before = (tmp_path / "state.json").read_bytes()
+
+    with pytest.raises(ZeroDivisionError), store.transaction() as change:
+        change.put_runs([record(2)])
+        _ = 1 / 0
+
+    assert (tmp_path / "state.json").read_bytes() == before
+    assert list(store.snapshot().runs) == [record(1).run.id]
+
+
+def test_the_backup_is_the_write_before(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.json")
+    with store.transaction() as change:
+        change.put_runs([record(1)])
+    before = store.path.read_bytes()
+
+    with store.transaction() as change:
+        change.put_runs([record(2)])
+
+    assert store.backup.read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_a_cut_file_is_refused_with_the_way_back(tmp_path: Path, cut: int) -> None:
+    store = Store(tmp_path / "state.json")
+    for number in range(2):
+        with store.transaction() as change:
+            change.put_runs([record(number)])
+    store.path.write_bytes(store.path.read_bytes()[:cut])
+
+    with pytest.raises(StoreError) as caught:
+        Store(store.path).snapshot()
+
+    assert "nothing was changed" in caught.value.message
+    assert f"cp {store.backup} {store.path}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"rs_1": {"state": "dreaming"}},
+        {"rs_1": {"state": "failed"}},
+        {"rs_1": []},
+        {"rs_1": {**DOCUMENT, "attempts": [{"lap": 1}]}},
+    ],
+)
+def test_a_record_of_another_shape_is_an_error_and_no_crash(tmp_path: Path, table: object) -> None:
+    meta = {"store": {"format": FORMAT, "lineage": "x", "serial": 1}}
+    (tmp_path / "state.json").write_bytes(orjson.dumps({"meta": meta, "runs": table}))
+
+    with pytest.raises(StoreError, match="damaged"):
+        list(Store(tmp_path / "state.json").snapshot().runs.values())
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    meta = {"store": {"format": FORMAT + 1, "lineage": "x", "serial": 1}}
+    (tmp_path / "state.json").write_bytes(orjson.dumps({"meta": meta}))
+
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path / "state.json").snapshot()
+
+    assert f"has format {FORMAT + 1}" in caught.value.message
+    assert "upgrade" in caught.value.hint
+
+
+def test_a_store_that_is_gone_while_its_backup_is_there_is_not_an_empty_store(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "state.json")
+    for number in range(2):
+        with store.transaction() as change:
+            change.put_runs([record(number)])
+    store.path.unlink()
+
+    with pytest.raises(StoreError, match="gone"):
+        Store(store.path).snapshot()
+
+
+def _write_many(path: Path, writer: int, count: int) -> None:
+    store = Store(path)
+    for number in range(count):
+        with store.transaction() as change:
+            change.put_runs([record(writer * 1000 + number)])
+
+
+def test_four_writers_at_once_lose_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_many, args=(path, n, 25)) for n in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+
+    known = Store(path).snapshot()
+
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    assert len(known.runs) == 100
+    assert known.serial == 100
+
+
+def test_a_writer_waits_for_the_lock_and_then_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    impatient = Store(path, lock_timeout_s=0.1)
+
+    with Store(path).transaction(), pytest.raises(StoreError, match="another process"):
+        impatient.transaction().__enter__()
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(small_disk: Path) -> None:
+    store = Store(small_disk / "state.json")
+    with store.transaction() as change:
+        change.put_runs([record(1)])
+    before = store.path.read_bytes()
+
+    with pytest.raises(StoreError, match="No space left"), store.transaction() as change:
+        change.put_runs(record(number) for number in range(20_000))
+
+    assert store.path.read_bytes() == before
+    assert len(Store(store.path).snapshot().runs) == 1

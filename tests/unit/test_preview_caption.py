@@ -1,0 +1,74 @@
+"""The caption is honest, legible and never overflows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosmos_jobs.engines.preview import caption
+from cosmos_jobs.engines.preview.requests import Params, Request, Source
+
+SOURCE = Source(Path("/color.mp4"), "0" * 64)
+
+
+def request(prompt: str = "A pier", **changes: object) -> Request:
+    params = Params(**changes)  # type: ignore[arg-type]
+    return Request(f"rs_{0:016x}", prompt, "", {"color": SOURCE}, {"edge": 0.7}, params)
+
+
+NASTY = {
+    "long word": "x" * 5000,
+    "long text": "a pier at dusk " * 1000,
+    "newlines": "a\npier\r\n\tat dusk\n\n",
+    "nul": "before\0after",
+    "emoji": "a pier 🎥🏳️‍🌈",
+    "scripts": "пирс 桟橋 부두 รีสอร์ท עגן رصيف",
+    "lone surrogate": "a \ud800 pier",
+    "combining": "e\u0301" * 300,
+    "bidi": "\u202eabc\u2066",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("prompt", NASTY.values(), ids=NASTY.keys())
+@pytest.mark.parametrize("width", [256, 480, 1280])
+def test_no_prompt_breaks_or_leaves_the_strip(prompt: str, width: int) -> None:
+    strip = caption.strip(request(prompt, note=prompt), width)
+
+    assert strip.shape == (caption.height(width), width, 3)
+    margin = strip[:, -3:]
+    assert (margin == strip[-1, -1]).all()
+
+
+def test_all_runs_of_a_sweep_have_strips_of_the_same_height() -> None:
+    heights = {caption.strip(request(prompt), 640).shape[0] for prompt in NASTY.values()}
+
+    assert heights == {caption.height(640)}
+
+
+def test_a_cut_text_ends_with_an_ellipsis_and_a_whole_one_does_not() -> None:
+    cut = caption.wrap("a pier at dusk " * 50, 12, 300, 2)
+    whole = caption.wrap("a pier at dusk", 12, 300, 2)
+
+    assert len(cut) == 2
+    assert cut[-1].endswith("…")
+    assert whole == ["a pier at dusk"]
+
+
+def test_words_are_kept_whole_where_they_fit() -> None:
+    lines = caption.wrap("golden hour over the harbour", 12, 110, 5)
+
+    assert " ".join(lines) == "golden hour over the harbour"
+
+
+def test_control_characters_become_spaces_and_accents_join_their_letters() -> None:
+    assert caption.printable("a\nb\0c\te\u0301\u202e") == "a b c é"
+
+
+def test_what_differs_between_runs_is_seen() -> None:
+    plain = caption.strip(request(), 960)
+    other = caption.strip(request(seed=2), 960)
+
+    assert not np.array_equal(plain, other)

@@ -1,0 +1,157 @@
+"""Control maps equal the calls that the model makes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cosmos_jobs.engines.preview import maps
+from cosmos_jobs.engines.preview.buckets import RESOLUTIONS, bucket
+from cosmos_jobs.engines.preview.maps import Pixels
+
+
+def scene(width: int = 160, height: int = 96) -> Pixels:
+    """Return blocks of colour with texture."""
+    random = np.random.default_rng(7)
+    blocks = random.integers(0, 255, (height // 16, width // 16, 3), np.uint8)
+    large = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.add(large, random.integers(0, 20, large.shape, np.uint8)), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("preset", "low", "high"),
+    [
+        ("none", 20, 50),
+        ("very_low", 20, 50),
+        ("low", 50, 100),
+        ("medium", 100, 200),
+        ("high", 200, 300),
+        ("very_high", 300, 400),
+    ],
+)
+def test_edge_presets_are_the_canny_thresholds_of_the_model(
+    preset: str, low: int, high: int
+) -> None:
+    frame = scene()
+
+    edges = maps.edge(frame, *maps.EDGE_THRESHOLDS[preset])
+
+    assert np.array_equal(edges, cv2.Canny(frame, low, high))
+    assert set(np.unique(edges)) <= {0, 255}
+
+
+@pytest.mark.parametrize(
+    ("preset", "downscale", "factor"),
+    [
+        ("none", 1, 1),
+        ("very_low", 1, 4),
+        ("low", 4, 4),
+        ("medium", 2, 10),
+        ("high", 1, 16),
+        ("very_high", 4, 16),
+    ],
+)
+def test_vis_presets_are_the_models_bilateral_and_bicubic(
+    preset: str, downscale: int, factor: int
+) -> None:
+    frame = scene()
+    small = (160 // downscale, 96 // downscale)
+    expected = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
+    expected = cv2.bilateralFilter(expected, 30, 150, 100)
+    expected = cv2.resize(expected, (160, 96), interpolation=cv2.INTER_LINEAR)
+    coarse = (160 // factor, 96 // factor)
+    image = Image.fromarray(expected).resize(coarse, Image.Resampling.BICUBIC)
+    expected = np.asarray(image.resize((160, 96), Image.Resampling.BICUBIC))
+
+    blurred = maps.vis(frame, *maps.BLUR_FACTORS[preset])
+
+    assert np.array_equal(blurred, expected)
+
+
+def antialiased_bicubic(size: int, wanted: int) -> np.ndarray:
+    """Return the matrix of an antialiased bicubic (a = -0.5), as torchvision defines it."""
+    scale = size / wanted
+    support = max(scale, 1.0)
+    centres = (np.arange(wanted) + 0.5) * scale
+    distance = np.abs((np.arange(size) + 0.5)[None, :] - centres[:, None]) / support
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    kernel = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
+
+
+def test_the_final_blur_is_within_two_levels_of_an_exact_antialiased_bicubic() -> None:
+    frame = scene()
+    before = maps.vis(frame, 1, 1).astype(float)
+    down_y, down_x = antialiased_bicubic(96, 24), antialiased_bicubic(160, 40)
+    up_y, up_x = antialiased_bicubic(24, 96), antialiased_bicubic(40, 160)
+    coarse = np.einsum("yh,hwc,xw->yxc", down_y, before, down_x).round().clip(0, 255)
+    exact = np.einsum("yh,hwc,xw->yxc", up_y, coarse, up_x).round().clip(0, 255)
+
+    blurred = maps.vis(frame, 1, 4)
+
+    assert np.abs(blurred - exact).max() <= 2
+
+
+def test_supplied_maps_are_resized_as_the_model_does() -> None:
+    frame = scene()
+    expected = {
+        "edge": cv2.INTER_LINEAR,
+        "vis": cv2.INTER_AREA,
+        "depth": cv2.INTER_LINEAR,
+        "seg": cv2.INTER_NEAREST,
+    }
+
+    for kind, interpolation in expected.items():
+        resized = maps.resize(frame, (64, 32), maps.FILE_INTERPOLATION[kind])
+
+        assert np.array_equal(resized, cv2.resize(frame, (64, 32), interpolation=interpolation))
+
+
+def test_the_segmentation_stand_in_has_few_colours_and_always_the_same() -> None:
+    frame = scene()
+
+    first = maps.quantised(frame, maps.palette_table([frame]))
+    second = maps.quantised(frame, maps.palette_table([frame]))
+
+    assert np.array_equal(first, second)
+    assert len(np.unique(first.reshape(-1, 3), axis=0)) <= 12
+
+
+def test_a_frame_of_one_colour_has_a_palette_too() -> None:
+    black = np.zeros((32, 32, 3), np.uint8)
+
+    assert maps.quantised(black, maps.palette_table([black])).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("resolution", "width", "height", "expected"),
+    [
+        ("720", 1920, 1080, (1280, 704)),
+        ("720", 640, 480, (960, 704)),
+        ("720", 480, 640, (704, 960)),
+        ("720", 500, 500, (960, 960)),
+        ("720", 1080, 1920, (704, 1280)),
+        ("720", 3000, 500, (1280, 704)),
+        ("1080", 1920, 1080, (1920, 1056)),
+        ("480", 1280, 720, (768, 432)),
+        ("480p", 1280, 720, (832, 480)),
+        ("256", 640, 480, (320, 256)),
+    ],
+)
+def test_a_video_gets_the_bucket_of_the_nearest_aspect(
+    resolution: str, width: int, height: int, expected: tuple[int, int]
+) -> None:
+    assert bucket(resolution, width, height) == expected
+
+
+def test_every_bucket_can_be_encoded_with_halved_chroma() -> None:
+    sizes = [
+        bucket(name, width, height)
+        for name in RESOLUTIONS
+        for width, height in ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
+    ]
+
+    assert all(width % 2 == 0 and height % 2 == 0 for width, height in sizes)

@@ -1,0 +1,463 @@
+"""The schemas are complete, and our quick check agrees with jsonschema."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator
+
+from cosmos_jobs import schema, yamltext
+from cosmos_jobs.errors import EngineError
+from cosmos_jobs.model import Diagnostic, Scalar
+
+ENGINES = ("preview", "transfer1", "transfer2.5", "cosmos3")
+NAMES = ("job", "project", *(f"engines/{engine}" for engine in ENGINES))
+KNOWN_KEYWORDS = frozenset(
+    [
+        "$schema",
+        "$id",
+        "title",
+        "description",
+        "type",
+        "properties",
+        "additionalProperties",
+        "propertyNames",
+        "required",
+        "items",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "enum",
+        "const",
+        "default",
+        "examples",
+        "definitions",
+        "$ref",
+        "allOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "x-hint",
+        "x-problem",
+        "x-contract",
+        "x-identity",
+        "x-internal",
+    ]
+)
+
+
+def subschemas(one: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield one
+    for keyword in ("properties", "definitions"):
+        for sub in one.get(keyword, {}).values():
+            yield from subschemas(sub)
+    for keyword in ("items", "additionalProperties", "propertyNames", "not", "if", "then", "else"):
+        if isinstance(one.get(keyword), dict):
+            yield from subschemas(one[keyword])
+    for sub in one.get("allOf", ()):
+        yield from subschemas(sub)
+
+
+def job(**changes: object) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "name": "x",
+        "videos": {"pier": "inputs/pier"},
+        "prompts": {"golden": "A pier"},
+        **changes,
+    }
+
+
+def problems(text: str, name: str = "job") -> list[Diagnostic]:
+    document, found = yamltext.read(text.encode(), "f.yaml")
+    assert found == ()
+    return schema.problems(document.value, schema.load(name), document)
+
+
+HEAD = "version: 1\nname: x\nvideos: {a: b}\nprompts: {p: q}\n"
+
+
+# --- the schemas themselves -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schemas_are_draft_07(name: str) -> None:
+    one = schema.load(name)
+
+    Draft7Validator.check_schema(one)
+    assert one["$schema"] == "http://json-schema.org/draft-07/schema#"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schemas_use_only_keywords_that_the_quick_check_knows(name: str) -> None:
+    used = {keyword for one in subschemas(schema.load(name)) for keyword in one}
+
+    assert used <= KNOWN_KEYWORDS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_property_is_explained_with_an_example(name: str) -> None:
+    for one in subschemas(schema.load(name)):
+        for key, sub in one.get("properties", {}).items():
+            if "not" not in sub:
+                assert {"description", "examples"} <= sub.keys(), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_and_examples_are_valid(name: str) -> None:
+    root = schema.load(name)
+    for one in subschemas(root):
+        for key, sub in one.get("properties", {}).items():
+            for value in [
+                *sub.get("examples", ()),
+                *([sub["default"]] if "default" in sub else ()),
+            ]:
+                assert schema.fits(value, sub, root), (key, value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_parameter_says_whether_it_is_identity_and_has_a_default(engine: str) -> None:
+    one = schema.load(f"engines/{engine}")
+
+    assert one["x-contract"] == 1
+    assert one["additionalProperties"] is False
+    for name, parameter in one["properties"].items():
+        assert isinstance(parameter["x-identity"], bool), name
+        assert "default" in parameter, name
+
+
+def test_parameters_of_the_job_schema_are_those_of_the_engines() -> None:
+    listed = schema.load("job")["properties"]["params"]["properties"]
+    owners: dict[str, list[str]] = {}
+    texts: dict[str, set[str]] = {}
+    for engine in ENGINES:
+        contract = schema.contract(engine)
+        for name in schema.settable(contract):
+            owners.setdefault(name, []).append(engine)
+            texts.setdefault(name, set()).add(contract.schemas[name]["description"])
+
+    assert set(listed) == set(owners)
+    for name, one in listed.items():
+        text, _, engines = one["description"].rpartition(" Engines: ")
+        assert engines == f"{', '.join(owners[name])}."
+        assert text in texts[name]
+
+
+def test_a_contract_holds_the_defaults_of_an_engine() -> None:
+    contract = schema.contract("preview")
+
+    assert contract.version == 1
+    assert contract.defaults == {
+        "edge_threshold": "medium",
+        "blur_strength": "medium",
+        "resolution": "720",
+        "max_frames": None,
+        "seed": 2025,
+        "num_steps": 35,
+        "guidance": 3,
+        "note": "",
+    }
+    assert "note" not in schema.settable(contract)
+
+
+def test_an_unknown_engine_is_answered_with_a_close_one() -> None:
+    with pytest.raises(EngineError) as caught:
+        schema.contract("transfer25")
+
+    assert caught.value.hint == "did you mean `transfer2.5`?"
+
+
+def test_engines_are_listed() -> None:
+    assert schema.engines() == ENGINES
+
+
+# --- the quick check ------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    [
+        "version",
+        "name",
+        "videos",
+        "prompts",
+        "variables",
+        "weights",
+        "params",
+        "zip",
+        "exclude",
+        "include",
+        "sample",
+        "limits",
+        "glob",
+        "grid",
+        "vis",
+        "edge",
+        "depth",
+        "seg",
+        "start",
+        "stop",
+        "step",
+        "text",
+        "file",
+        "negative",
+        "count",
+        "seed",
+        "color",
+        "A-1",
+        "é",
+    ]
+)
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 3), st.sampled_from([0.25, 1.0, 1.5, 1e300]), WORDS
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5), st.dictionaries(WORDS | st.just(""), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+SECTIONS = st.sampled_from(
+    [
+        "name",
+        "videos",
+        "prompts",
+        "variables",
+        "weights",
+        "params",
+        "zip",
+        "exclude",
+        "include",
+        "sample",
+        "limits",
+        "engine",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(SECTIONS, VALUES, max_size=3))
+def test_the_quick_check_agrees_with_jsonschema(sections: dict[str, Any]) -> None:
+    root = schema.load("job")
+    value = job(**sections)
+
+    assert schema.fits(value, root, root) == Draft7Validator(root).is_valid(value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(ENGINES),
+    st.data(),
+    LEAVES | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+)
+def test_the_check_of_one_parameter_agrees_with_jsonschema(
+    engine: str, data: st.DataObject, value: Scalar
+) -> None:
+    contract = schema.contract(engine)
+    name = data.draw(st.sampled_from(sorted(contract.schemas)))
+    document = yamltext.Document("f.yaml", "")
+
+    problem = schema.parameter_problem(value, name, contract, ("params", name), document)
+
+    assert (problem is None) == Draft7Validator(contract.schemas[name]).is_valid(value)
+
+
+def test_checking_changes_nothing() -> None:
+    value = job(params={"seed": [1, "x"]}, unknown=1)
+    before = copy.deepcopy(value)
+
+    schema.problems(value, schema.load("job"), yamltext.Document("f.yaml", ""))
+
+    assert value == before
+
+
+# --- violations -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message", "hint"),
+    [
+        ("promts: {a: b}", "unknown-key", "unknown key `promts`", "did you mean `prompts`?"),
+        ("weight: {}", "unknown-key", "unknown key `weight`", "did you mean `weights`?"),
+        ("Params: {}", "unknown-key", "unknown key `Params`", "did you mean `params`?"),
+        (
+            "weights: {a: {depht: 0.5}}",
+            "unknown-key",
+            "unknown key `depht`",
+            "did you mean `depth`?",
+        ),
+        (
+            "weights: {a: {canny: 0.5}}",
+            "unknown-key",
+            "unknown key `canny`",
+            "did you mean `edge`?",
+        ),
+        (
+            "weights: {a: {edge: 1.5}}",
+            "out-of-range",
+            "`weights.a.edge` must be at most 1, not 1.5",
+            "use 1 or less",
+        ),
+        (
+            "weights: {a: {edge: '0.5'}}",
+            "wrong-type",
+            "`weights.a.edge` must be a number, not the text `0.5`",
+            "remove the quotes",
+        ),
+        (
+            "weights: {a: {edge: 1_000}}",
+            "wrong-type",
+            "`weights.a.edge` must be a number, not the text `1_000`",
+            "numbers have no separators: write `1000`",
+        ),
+        (
+            "weights: {a: {edge: yes}}",
+            "wrong-type",
+            "`weights.a.edge` must be a number, not the text `yes`",
+            "`yes` is text; write a number",
+        ),
+        (
+            "weights: {a: [1, 1, 1]}",
+            "wrong-length",
+            "`weights.a` must have 4 values, not 3",
+            "write `weights: {label: {edge: 0.7, vis: 0.2}}`, or a list of four:"
+            " vis, edge, depth, seg",
+        ),
+        (
+            "engine: transfer25",
+            "wrong-value",
+            "`engine` must be one of `preview`, `transfer1`, `transfer2.5` or `cosmos3`,"
+            " not the text `transfer25`",
+            "did you mean `transfer2.5`?",
+        ),
+        (
+            "description: 5",
+            "wrong-type",
+            "`description` must be text, not 5",
+            'quote it for a text: "5"',
+        ),
+        ("sample:", "wrong-type", "`sample` has no value; expected a mapping", None),
+        (
+            "sample: {seed: 1}",
+            "missing-key",
+            "the key `count` is missing in `sample`",
+            "for example `count: 10`",
+        ),
+        (
+            "params: {seed: {start: 1, stop: 2}}",
+            "missing-key",
+            "the key `step` is missing in `params.seed`",
+            "give one value, a list, or {start: 1, stop: 10, step: 1}",
+        ),
+        (
+            "params: {seed: {start: 1, stop: 2, step: 0}}",
+            "out-of-range",
+            "`params.seed.step` must be above 0, not 0",
+            "`step` must be above 0; a range goes up from `start` to `stop`",
+        ),
+        ("params: {seed: []}", "empty", "`params.seed` is empty", None),
+        (
+            "zip: [prompt, seed]",
+            "wrong-type",
+            "`zip[0]` must be a list, not the text `prompt`",
+            "a group is a list of axes: `zip: [[video, seed]]`",
+        ),
+    ],
+)
+def test_violations_say_what_to_do(line: str, code: str, message: str, hint: str | None) -> None:
+    first = problems(HEAD + line)[0]
+
+    assert (first.code, first.message) == (code, message)
+    if hint is not None:
+        assert first.hint == hint
+
+
+def test_a_bad_name_is_shown_at_its_key() -> None:
+    (problem,) = problems("version: 1\nname: x\nvideos: {a/b: c}\nprompts: {p: q}\n")
+
+    assert problem.code == "bad-name"
+    assert problem.span is not None
+    assert (problem.span.column, problem.span.end_column) == (10, 13)
+
+
+def test_a_name_cannot_end_in_a_line_break() -> None:
+    value = job(prompts={"a\n": "x"})
+
+    assert not schema.fits(value, schema.load("job"), schema.load("job"))
+
+
+def test_a_prompt_needs_exactly_one_of_text_and_file() -> None:
+    head = "version: 1\nname: x\nvideos: {a: b}\n"
+
+    both = problems(head + "prompts: {p: {text: a, file: b}}")
+    neither = problems(head + "prompts: {p: {negative: a}}")
+
+    assert [one.message for one in both] == ["`text` and `file` exclude each other"]
+    assert [one.message for one in neither] == ["the key `text` is missing in `prompts.p`"]
+
+
+def test_all_violations_are_reported_each_once_by_position() -> None:
+    found = problems("zip: 5\nnam: x\nvideos: {}\nsample: {count: 0, sed: 1}\n")
+
+    assert [(one.span.line if one.span else 0, one.code) for one in found] == [
+        (1, "missing-key"),
+        (1, "missing-key"),
+        (1, "missing-key"),
+        (1, "wrong-type"),
+        (2, "unknown-key"),
+        (3, "empty"),
+        (4, "out-of-range"),
+        (4, "unknown-key"),
+    ]
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("resolution", 720, "720"),
+        ("resolution", 720.0, "720"),
+        ("resolution", "480p", "480p"),
+        ("seed", 3.0, 3),
+        ("guidance", 3.0, 3),
+        ("guidance", 3.5, 3.5),
+        ("max_frames", None, None),
+        ("seed", True, True),
+    ],
+)
+def test_parameters_have_one_form(name: str, given: Scalar, expected: Scalar) -> None:
+    normal = schema.normalise(given, schema.contract("preview").schemas[name])
+
+    assert normal == expected
+    assert type(normal) is type(expected)
+
+
+def test_an_unknown_parameter_names_the_engine_and_a_close_one() -> None:
+    document, _ = yamltext.read(b"params: {guidance_scale: 3}", "f.yaml")
+    at = ("params", "guidance_scale")
+
+    problem = schema.unknown_parameter("guidance_scale", schema.contract("preview"), at, document)
+
+    assert problem is not None
+    assert problem.message == "engine preview has no parameter `guidance_scale`"
+    assert problem.hint == "did you mean `guidance`?"
+    assert problem.span is not None
+    assert problem.span.column == 10
+
+
+def test_many_names_are_cut_short() -> None:
+    assert schema.listed("abc") == "`a`, `b` and `c`"
+    assert schema.listed([str(i) for i in range(12)]).endswith("`9` and 2 more")

@@ -28,10 +28,10 @@ def check(context: Context) -> None:
     test(context)
 
 
-@task
-def bench(context: Context) -> None:
+@task(help={"part": "core or preview; else both."})
+def bench(context: Context, part: str = "") -> None:
     """Measure speed and memory against the goals; prints ratios."""
-    context.run(f"{PYTHON} -m benchmarks", pty=sys.stdout.isatty())
+    context.run(f"{PYTHON} -m benchmarks {part}", pty=sys.stdout.isatty())
 
 
 @task

@@ -8,9 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
+from benchmarks.rows import Row, best
 from cosmos_jobs.engines.preview import maps, recipes, requests, video
 from cosmos_jobs.engines.preview.cache import Cache
 from cosmos_jobs.engines.preview.compute import compute
@@ -39,17 +39,6 @@ code = main(sys.argv[1:])
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0], file=sys.stderr)
 sys.exit(code)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table: what was measured, against what, and the ratio aimed at."""
-
-    what: str
-    measured: str
-    reference: str
-    ratio: float
-    target: str
 
 
 def measure() -> list[Row]:
@@ -72,8 +61,8 @@ def _maps(clip: Path, root: Path) -> list[Row]:
 
 def _map_row(name: str, kinds: Sequence[str], clip: Path, root: Path) -> Row:
     wanted = _recipes(clip, kinds)
-    bare = _best(lambda: _bare(wanted, clip, root))
-    ours = _best(lambda: _ours(wanted, clip, root))
+    bare = best(lambda: _bare(wanted, clip, root))
+    ours = best(lambda: _ours(wanted, clip, root))
     per_frame = 1000 / wanted[0].clip.frames
     return Row(
         f"maps of a new video: {name}",
@@ -221,25 +210,3 @@ def _clip(path: Path, count: int) -> Path:
             view = np.ascontiguousarray(scene[:, left : left + width])
             writer.write(np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2YUV_I420), np.uint8))
     return path
-
-
-def _best(timed: Callable[[], float]) -> float:
-    return min(timed() for _ in range(2))
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return the rows as text in columns."""
-    cells = [
-        (row.what, row.measured, row.reference, f"{row.ratio:.2f}", row.target) for row in rows
-    ]
-    head = ("what", "measured", "reference", "ratio", "target")
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in (head, *cells)
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-if __name__ == "__main__":
-    print(table(measure()))

@@ -30,13 +30,20 @@ def estimate(runs: int, per_run_s: float | None, slots: int, gpus_per_slot: int)
     return Estimate(runs, 0, rounds * per_run_s, gpu_s / 3600)
 
 
-def add(first: Estimate, second: Estimate) -> Estimate:
-    """Return the estimate of both, on targets that work at the same time."""
+def total(costs: Iterable[tuple[str, Estimate]]) -> Estimate:
+    """Return the sum of what is to be done, each with its target.
+
+    One target does its work one after the other; targets work at the same time.
+    """
+    costs = tuple(costs)
+    walls: dict[str, float] = defaultdict(float)
+    for target, cost in costs:
+        walls[target] += cost.wall_s
     return Estimate(
-        first.runs + second.runs,
-        first.unknown + second.unknown,
-        max(first.wall_s, second.wall_s),
-        first.gpu_hours + second.gpu_hours,
+        sum(cost.runs for _, cost in costs),
+        sum(cost.unknown for _, cost in costs),
+        max(walls.values(), default=0.0),
+        sum(cost.gpu_hours for _, cost in costs),
     )
 
 

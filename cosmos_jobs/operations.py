@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cosmos_jobs import estimate, jobfiles, lifecycle, plan
 from cosmos_jobs.errors import AnswerIsNo, InvalidFiles, UsageError
-from cosmos_jobs.hosts.local import sweep
 from cosmos_jobs.model import (
     IN_FLIGHT,
     Action,
@@ -20,7 +20,6 @@ from cosmos_jobs.model import (
     Estimate,
     Event,
     Job,
-    Plan,
     Planned,
     PromptRecord,
     Record,
@@ -80,15 +79,17 @@ class WorkflowOperations:
         known = self.store.snapshot()
         made = plan.diff(
             desired,
-            _sources(jobs),
+            _sources(jobs, desired),
             known,
             missing=self._missing(desired, known),
             force=selection.force,
             partial=bool(selection.only),
         )
-        cost = self._estimate(jobs, made, known)
-        refusals = tuple(_refusals(jobs, made, cost))
-        return Planned(selection, jobs, desired, made, problems, cost, refusals)
+        starts = Counter(change.job for change in plan.starts(made))
+        costs = {job.spec.name: self._cost(job, starts[job.spec.name], known) for job in jobs}
+        refusals = tuple(why for job in jobs for why in _refusals(job, costs[job.spec.name]))
+        total = estimate.total((job.target, costs[job.spec.name]) for job in jobs)
+        return Planned(selection, jobs, desired, made, problems, total, refusals)
 
     def apply(
         self,
@@ -120,7 +121,7 @@ class WorkflowOperations:
         for _ in range(ROUNDS):
             started |= reconciler.claim(
                 planned.desired,
-                _sources(planned.jobs),
+                _sources(planned.jobs, planned.desired),
                 {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
             )
             asyncio.run(reconciler.settle(wanted))
@@ -149,19 +150,14 @@ class WorkflowOperations:
             and not os.path.exists(f"{folder}/{each.run.id}/output.mp4")  # noqa: PTH110 - 10,000
         )
 
-    def _estimate(self, jobs: Iterable[Job], made: Plan, known: Snapshot) -> Estimate:
-        """Return what the runs that start will take, target by target and engine by engine."""
-        starts = {change.run_id for change in plan.starts(made)}
-        total = Estimate()
-        for job in jobs if starts else ():
-            runs = sum(each.run.id in starts for each in job.expansion.runs)
-            target = self.project.targets[job.target]
-            engine = job.expansion.runs[0].run.engine
-            per_run_s = estimate.seconds_per_run(known.runs.values(), engine, job.target)
-            total = estimate.add(
-                total, estimate.estimate(runs, per_run_s, target.slots, target.gpus)
-            )
-        return total
+    def _cost(self, job: Job, runs: int, known: Snapshot) -> Estimate:
+        """Return what the `runs` runs of a job that start will take."""
+        if not runs:
+            return Estimate()
+        target = self.project.targets[job.target]
+        engine = job.expansion.runs[0].run.engine
+        per_run_s = estimate.seconds_per_run(known.runs.values(), engine, job.target)
+        return estimate.estimate(runs, per_run_s, target.slots, target.gpus)
 
     # --- reading --------------------------------------------------------------------------
 
@@ -253,6 +249,9 @@ class WorkflowOperations:
         return done
 
     def _sweep(self) -> int:
+        # It brings asyncio, 30 ms, which a plan does without.
+        from cosmos_jobs.hosts.local import sweep
+
         known = self.store.snapshot()
         working = [batch for batch in known.batches.values() if not batch.done]
         runs = [known.runs[run] for batch in working for run in batch.runs if run in known.runs]
@@ -271,8 +270,11 @@ class WorkflowOperations:
         return freed
 
 
-def _sources(jobs: Iterable[Job]) -> dict[str, Source]:
-    return {key: source for job in jobs for key, source in job.expansion.prompts.items()}
+def _sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:
+    """Return the prompts of the desired runs."""
+    prompts = {key: source for job in jobs for key, source in job.expansion.prompts.items()}
+    wanted = dict.fromkeys(each.run.prompt_id for each in desired)
+    return {key: prompts[key] for key in wanted}
 
 
 def _selected(jobs: Sequence[Job], only: Sequence[str]) -> tuple[Desired, ...]:
@@ -299,18 +301,16 @@ def _is(each: Desired, name: str) -> bool:
     )
 
 
-def _refusals(jobs: Iterable[Job], made: Plan, cost: Estimate) -> Iterator[str]:
-    """Say which limits of the job files a plan exceeds."""
-    for job in jobs:
-        limits, name = job.spec.limits, job.spec.name
-        runs = sum(change.job == name for change in plan.starts(made))
-        if limits.max_runs is not None and runs > limits.max_runs:
-            yield f"{name} starts {runs:,} runs; its limits.max_runs is {limits.max_runs:,}"
-        if limits.max_gpu_hours is not None and cost.gpu_hours > limits.max_gpu_hours:
-            yield (
-                f"{name} takes about {cost.gpu_hours:.1f} GPU hours;"
-                f" its limits.max_gpu_hours is {limits.max_gpu_hours:g}"
-            )
+def _refusals(job: Job, cost: Estimate) -> Iterator[str]:
+    """Say which limits of its job file the runs that start exceed."""
+    limits, name = job.spec.limits, job.spec.name
+    if limits.max_runs is not None and cost.runs > limits.max_runs:
+        yield f"{name} starts {cost.runs:,} runs; its limits.max_runs is {limits.max_runs:,}"
+    if limits.max_gpu_hours is not None and cost.gpu_hours > limits.max_gpu_hours:
+        yield (
+            f"{name} takes about {cost.gpu_hours:.1f} GPU hours;"
+            f" its limits.max_gpu_hours is {limits.max_gpu_hours:g}"
+        )
 
 
 def _within_limits(planned: Planned, max_runs: int) -> None:

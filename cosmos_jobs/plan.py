@@ -18,6 +18,10 @@ from cosmos_jobs.model import (
     State,
 )
 
+GONE = "no longer in the job file"
+REPLACED = "replaced in the job file"
+"""Why a run is an orphan."""
+
 
 def diff(
     desired: Sequence[Desired],
@@ -50,10 +54,7 @@ def diff(
         gone = each.run.id in missing
         changes.append(_change(each, known, before, sources, gone=gone, force=force))
     if not partial:
-        changes += [
-            Change(Action.ORPHAN, record.run.id, job, place, "no longer in the job file")
-            for job, place, record in orphans
-        ]
+        changes += _orphaned(orphans, desired)
     return Plan(tuple(changes), known.lineage, known.serial)
 
 
@@ -111,13 +112,21 @@ def _orphans(
     known: Snapshot, jobs: Collection[str], wanted: Collection[str]
 ) -> list[tuple[str, str, Record]]:
     """Return the records of `jobs` that are no longer wanted, each with its job and place."""
+    left = (known.runs[run_id] for run_id in known.states if run_id not in wanted)
+    # By id first: reading a record is what costs.
+    left = (known.runs[run_id] for run_id in known.states if run_id not in wanted)
     return [
-        (job, place, record)
-        for run_id, record in known.runs.items()
-        if run_id not in wanted
-        for job, place in record.jobs.items()
-        if job in jobs
+        (job, place, record) for record in left for job, place in record.jobs.items() if job in jobs
     ]
+
+
+def _orphaned(
+    orphans: Sequence[tuple[str, str, Record]], desired: Sequence[Desired]
+) -> Iterator[Change]:
+    places = {(each.job, each.place) for each in desired} if orphans else set()
+    for job, place, record in orphans:
+        reason = REPLACED if (job, place) in places else GONE
+        yield Change(Action.ORPHAN, record.run.id, job, place, reason)
 
 
 def _why(before: Record, now: Desired, known: Snapshot, sources: Mapping[str, Source]) -> str:
@@ -130,8 +139,8 @@ def _why(before: Record, now: Desired, known: Snapshot, sources: Mapping[str, So
         found = [*_differences("", old.params, new.params)]
         zero = dict.fromkeys(CONTROLS, 0)
         found += _differences("weight of ", {**zero, **old.weights}, {**zero, **new.weights})
-    if old.engine == new.engine and old.contract != new.contract:
-        found.append(f"contract of {new.engine} {old.contract} → {new.contract}")
+        if old.contract != new.contract:
+            found.append(f"contract of {new.engine} {old.contract} → {new.contract}")
     if old.prompt_id != new.prompt_id:
         found += _prompt_differences(
             known.prompts[old.prompt_id].prompt if old.prompt_id in known.prompts else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,11 +81,6 @@ def load(root: Path) -> Project:
         settings.get("target", "local"),
         {"local": local, **targets},
     )
-
-
-def no_color() -> bool:
-    """Return whether the user wants no colour (https://no-color.org) or has a dumb terminal."""
-    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def _settings(path: Path) -> dict[str, Any]:

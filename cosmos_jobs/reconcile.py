@@ -235,12 +235,13 @@ class Reconciler:
         known = self._store.snapshot()
         for members in sites.values():
             await self._look(members)
-            await self._submit(members, known)
         for watch in watches.values():
             await self._read(watch, known)
         failed = self._record(list(watches.values()))
         if failed and self._fail_fast:
             await self._stop(watches)
+        for members in sites.values():
+            await self._submit(members, known)
         frames = sum(watch.engine.progress(watch.status.log) for watch in watches.values())
         self._notify(Event(Kind.PROGRESS, frames=frames))
 

@@ -390,9 +390,12 @@ def _unknown_keys(
 def _missing_keys(
     instance: Mapping[str, object], at: Where, schema: Mapping[str, Any], locator: Locator
 ) -> Iterator[Fault]:
+    known = schema.get("properties", {})
+    misspelt = {suggestion(name, known) for name in instance if name not in known}
     for name in schema["required"]:
-        if name not in instance:
-            one = schema.get("properties", {}).get(name, {})
+        # A misspelt key is one mistake, not two.
+        if name not in instance and suggestion(name, {name}) not in misspelt:
+            one = known.get(name, {})
             hint = schema.get("x-hint") or one.get("x-hint") or _for_example(one, f"{name}: ")
             where = f" in {_name(at)}" if at else ""
             message = f"the key `{name}` is missing{where}"

@@ -407,7 +407,7 @@ class _Reader:
             self.error(at, "name-clash", message, "give the variable another name", key=True)
 
     def _unused_variables(self, prompts: Sequence[PromptSpec]) -> None:
-        readable = len(prompts) == len(self.prompt_names)
+        readable = prompts and len(prompts) == len(self.prompt_names)
         if not readable or any(prompt.file is not None for prompt in prompts):
             return
         used = {name for prompt in prompts for name in placeholders(prompt.text or "")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -24,13 +25,13 @@ COMMANDS = {
         "preview": ("jobs", "Show any job's control inputs, on this machine's CPU."),
     },
     "Results": {
-        "status": ("records", "Show where each job stands."),
+        "status": ("records", "Show where each job stands: its runs by state."),
         "list": ("records", "List prompts or runs."),
         "show": ("records", "Show all that is known of a prompt or a run."),
         "prune": ("records", "Remove runs that left their job files, or the cache."),
     },
     "More": {
-        "schema": ("project", "Print a JSON Schema, for editors and tools."),
+        "schema": ("project", "Print a JSON Schema (draft-07), for editors and tools."),
         "completion": ("project", "Print the completion script of a shell."),
     },
 }
@@ -94,7 +95,7 @@ def main() -> NoReturn:
 
 def _run(name: str) -> int:
     try:
-        code = program.main(prog_name=name, standalone_mode=False)
+        code = program.main(prog_name=name, standalone_mode=False, color=_color())
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -118,10 +119,18 @@ def _tell(error: CosmosJobsError) -> None:
     if isinstance(error, InvalidFiles):
         from cosmos_jobs.render import diagnostics
 
-        click.echo(diagnostics.text(error.diagnostics, color=True), err=True)
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
+        click.echo(diagnostics.text(error.diagnostics, color=True), err=True, color=_color())
+        said = f"{diagnostics.counted(error.diagnostics)}; {error.message}"
+    else:
+        said = error.message
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {said}", err=True, color=_color())
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
+
+
+def _color() -> bool | None:
+    """Return False when the user wants no colour (https://no-color.org), else what fits."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _bug() -> int:

@@ -82,8 +82,6 @@ def operations(project: Path | None) -> WorkflowOperations:
     from cosmos_jobs import project as projects
     from cosmos_jobs.operations import WorkflowOperations
 
-    if projects.no_color():
-        click.get_current_context().find_root().color = False
     root = project.resolve() if project else projects.find(Path.cwd())
     return WorkflowOperations(projects.load(root))
 

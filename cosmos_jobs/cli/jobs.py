@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+import orjson
 
 from cosmos_jobs import files, planfile
 from cosmos_jobs.cli import common
@@ -50,9 +51,9 @@ def validate_command(
     wrong = any(each.severity is Severity.ERROR for each in problems)
     match form:
         case "json":
-            click.echo(diagnostics.as_json(problems))
+            click.echo(orjson.dumps(diagnostics.as_json(problems), option=orjson.OPT_INDENT_2))
         case "github":
-            click.echo(diagnostics.github(problems), nl=bool(problems))
+            click.echo(diagnostics.github(problems), nl=False)
         case _:
             shown = [each for each in problems if not quiet or each.severity is Severity.ERROR]
             if shown:
@@ -63,6 +64,7 @@ def validate_command(
                         f"{job.spec.path}: ok, {plans.plural(len(job.expansion.runs), 'run')}"
                     )
     if wrong:
+        click.echo(f"{diagnostics.counted(problems)}", err=True)
         click.get_current_context().exit(3)
 
 
@@ -111,7 +113,7 @@ def plan_command(
     Examples:
       cosmos-jobs plan jobs/sunsets.yaml
       cosmos-jobs plan --out night.plan        then: cosmos-jobs apply night.plan
-      cosmos-jobs plan --exit-code -q          in scripts: 0 nothing to do, 1 changes
+      cosmos-jobs plan --exit-code -q          in scripts: 1 means changes
     """
     ops = common.operations(project)
     selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)

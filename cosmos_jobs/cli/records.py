@@ -21,7 +21,7 @@ STATES = click.Choice([str(state) for state in State])
 @common.format_option()
 @common.project_option
 def status_command(form: str, project: Path | None) -> None:
-    """Show where each job stands: how many of its runs are in which state.
+    """Show where each job stands: its runs by state.
 
     \b
     Examples:

@@ -44,6 +44,8 @@ mkdir claim 2>/dev/null || exit 0
 {birth}
 put() {{ cat > "$1.tmp" && mv "$1.tmp" "$1"; }}
 printf '%s %s\\n' "$$" "$(birth $$)" | put claim/pid
+# Whoever cancels writes `cancel` and then looks for the pid: one of us sees the other.
+[ -f cancel ] && exit 1
 date +%s.%N | put started
 mkdir -p out
 {command} < /dev/null >> log 2>&1
@@ -81,7 +83,7 @@ done
 
 _CANCEL = """\
 {birth}
-cd {batches} || exit 1
+mkdir -p {batches} && cd {batches} || exit 1
 alive() {{ [ -n "$born" ] && [ "$(birth "$pid")" = "$born" ]; }}
 for batch in {ids}; do
   mkdir -p "$batch" && : > "$batch/cancel"
@@ -89,10 +91,11 @@ for batch in {ids}; do
   pid= born=
   [ -f "$batch/claim/pid" ] && read -r pid born < "$batch/claim/pid"
   alive || continue
-  kill -TERM -- "-$pid" 2>/dev/null
+  # dash takes `--` only after `-s`.
+  kill -s TERM -- "-$pid" 2>/dev/null
   waited=0
   while alive && [ $waited -lt {grace}0 ]; do sleep 0.1; waited=$((waited + 1)); done
-  alive && kill -KILL -- "-$pid" 2>/dev/null
+  alive && kill -s KILL -- "-$pid" 2>/dev/null
 done
 exit 0
 """
@@ -101,8 +104,9 @@ exit 0
 class ProcessExecutor:
     """Runs batches as processes of `host`, below the folder `root` (absolute, on the host)."""
 
-    def __init__(self, host: Host, root: str, slots: int) -> None:
+    def __init__(self, host: Host, root: str, slots: int, kill_grace_s: int = KILL_GRACE_S) -> None:
         self._host = host
+        self._kill_grace_s = kill_grace_s
         self._batches = f"{root}/batches"
         self.slots = slots
 
@@ -139,9 +143,14 @@ class ProcessExecutor:
     async def cancel(self, batches: Sequence[str]) -> None:
         """End the batches; when this returns none of their processes lives."""
         script = _CANCEL.format(
-            birth=_BIRTH, batches=quote(self._batches), ids=join(batches), grace=KILL_GRACE_S
+            birth=_BIRTH,
+            batches=quote(self._batches),
+            ids=join(batches),
+            grace=self._kill_grace_s,
         )
-        await self._host.run(script, timeout_s=60 + 2 * KILL_GRACE_S * len(batches))
+        done = await self._host.run(script, timeout_s=60 + 2 * self._kill_grace_s * len(batches))
+        if done.exit_code != 0:
+            raise HostError(f"{self._host.name} cannot cancel: {done.stderr.strip()}")
 
     def path(self, batch: str, name: str) -> str:
         """Return where a file below a batch's `out/` is on the host."""

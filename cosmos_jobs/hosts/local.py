@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cosmos_jobs import files
 from cosmos_jobs.errors import HostError
@@ -18,10 +20,23 @@ _BATCH = re.compile(r"ba_[0-9a-f]{16}")
 _INPUT = re.compile(r"(?:\.[0-9a-f]{12}\.)?([0-9a-f]{64})\.\w+")
 
 
+_DETACHED: dict[str, Any] = {
+    "file_actions": [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+    ],
+    "setsid": True,
+}
+
+
 class LocalHost:
     """The machine that cosmos-jobs itself runs on."""
 
     name = "localhost"
+
+    def __init__(self) -> None:
+        self._children: list[int] = []
 
     async def run(self, script: str, *, timeout_s: float = 60) -> Completed:
         """Run a POSIX shell script to its end; HostError when it takes longer than `timeout_s`."""
@@ -29,14 +44,12 @@ class LocalHost:
 
     async def spawn(self, script: str) -> None:
         """Start a script file in a session of its own."""
-        await asyncio.to_thread(
-            subprocess.Popen,
-            ["/bin/sh", script],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._reap()
+        self._children.append(os.posix_spawn("/bin/sh", ["sh", script], os.environ, **_DETACHED))
+
+    def _reap(self) -> None:
+        """Let the dead rest: a child that nobody waits for stays in the process table."""
+        self._children = [pid for pid in self._children if os.waitpid(pid, os.WNOHANG) == (0, 0)]
 
     async def write(self, contents: Mapping[str, bytes]) -> None:
         """Write small files, each whole or not at all."""

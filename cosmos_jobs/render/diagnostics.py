@@ -123,7 +123,7 @@ def _excerpt(source: str, span: Span) -> tuple[str, int, int]:
 def _first(source: str, start: int) -> int:
     """Return the first character to show, so that a third of the width stands before the caret."""
     cells = 0
-    for index in range(start - 1, -1, -1):
+    for index in range(min(start, len(source)) - 1, -1, -1):
         cells += _cells(source[index])
         if cells > _LEAD:
             return index + 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from click import style
 
+from cosmos_jobs import plan
 from cosmos_jobs.model import Action, Change, Estimate, Planned
 from cosmos_jobs.render.diagnostics import visible
 
@@ -68,11 +70,9 @@ def summary(planned: Planned) -> str:
             f"Nothing to do: {plural(runs, 'run')} of {plural(jobs, 'job file')}"
             f" {'is' if runs == 1 else 'are'} up to date."
         )
-    said = ", ".join(
-        f"{counts[action]:,} {word}" for action, word in WORDS.items() if counts[action]
-    )
+    said = [f"{counts[action]:,} {word}" for action, word in WORDS.items() if counts[action]]
     cost = _cost(planned.estimate)
-    return f"Plan: {said}." + (f"\n{cost}" if cost else "")
+    return _wrapped(said) + (f"\n{cost}" if cost else "")
 
 
 def duration(seconds: float) -> str:
@@ -109,11 +109,9 @@ def _groups(changes: Iterable[Change], *, verbose: bool) -> Iterator[str]:
 
 def _title(action: Action, reason: str) -> str:
     match action:
-        case Action.CREATE:
-            return reason if reason == "new" else f"changed: {reason}"
         case Action.RETRY:
-            return f"retry, {reason}"
-        case Action.FORCE | Action.KEEP:
+            return f"retry: {reason}"
+        case Action.CREATE | Action.FORCE | Action.KEEP:
             return reason
         case _:
             return f"{WORDS[action]}: {reason}" if reason else WORDS[action]
@@ -124,7 +122,8 @@ def _members(action: Action, members: list[Change], *, verbose: bool, indent: in
     if verbose:
         yield from (f"{space}{change.run_id}  {change.place}" for change in members)
         return
-    if action is Action.KEEP:
+    # The places of replaced runs are those of the runs that replace them.
+    if action is Action.KEEP or members[0].reason == plan.REPLACED:
         return
     # A list that would hide one line only is shown whole.
     shown = members if len(members) <= SHOWN + 1 else members[:SHOWN]
@@ -134,17 +133,22 @@ def _members(action: Action, members: list[Change], *, verbose: bool, indent: in
 
 
 def _cost(estimate: Estimate) -> str:
-    known = estimate.runs - estimate.unknown
-    parts = []
-    if known:
-        parts.append(f"about {duration(estimate.wall_s)}")
-        if estimate.gpu_hours:
-            parts.append(f"{max(estimate.gpu_hours, 0.1):.1f} GPU hours")
-        if estimate.unknown:
-            parts.append(f"and {plural(estimate.unknown, 'run')} of unknown length")
-    elif estimate.runs:
+    if not estimate.runs:
+        return ""
+    if estimate.runs == estimate.unknown:
         return "How long it takes is unknown until the first run."
-    return f"It takes {', '.join(parts)}." if parts else ""
+    gpu = f" ({max(estimate.gpu_hours, 0.1):.1f} GPU hours)" if estimate.gpu_hours else ""
+    others = plural(estimate.unknown, "run")
+    more = f", plus {others} of unknown length" if estimate.unknown else ""
+    return f"It takes about {duration(estimate.wall_s)}{gpu}{more}."
+
+
+def _wrapped(parts: list[str]) -> str:
+    """Return `Plan: …, …, ….`, broken after commas only."""
+    # Blanks within a part do not break, and textwrap knows no other kind than this one.
+    joined = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
+    filled = textwrap.fill(f"Plan: {joined}.", WIDTH, subsequent_indent=" " * len("Plan: "))
+    return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _shortened(written: str, indent: int) -> str:

@@ -83,7 +83,7 @@ def run(record: Record, prompt: PromptRecord | None, video: Path) -> str:
     }
     lines = _rows(rows, {"state": COLORS[record.state]})
     for number, attempt in enumerate(record.attempts, 1):
-        when = moment(attempt.started) if attempt.started else "not started"
+        when = moment(attempt.started) if attempt.started is not None else "not started"
         reason = f": {visible(attempt.reason)}" if attempt.reason else ""
         lines.append(
             f"attempt {number}  {when}  {attempt.target}  {attempt.batch}  {attempt.state}{reason}"

@@ -413,7 +413,6 @@ def test_all_violations_are_reported_each_once_by_position() -> None:
     assert [(one.span.line if one.span else 0, one.code) for one in found] == [
         (1, "missing-key"),
         (1, "missing-key"),
-        (1, "missing-key"),
         (1, "wrong-type"),
         (2, "unknown-key"),
         (3, "empty"),

@@ -1,0 +1,1 @@
+"""Speed and memory against the goals of the project: `invoke bench`."""

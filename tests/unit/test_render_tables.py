@@ -1,0 +1,95 @@
+"""Tables: aligned, whole in a pipe, and only text."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from cosmos_jobs.model import Attempt, Prompt, PromptRecord, Record, State
+from cosmos_jobs.render import tables
+from tests.unit.examples import PLAIN, record, runs
+
+FIRST, SECOND = runs(PLAIN)
+
+
+def prompt(text: str, name: str = "golden") -> PromptRecord:
+    return PromptRecord(Prompt("ps_0123456789abcdef", text, "", {}), name, "pier", {}, 121)
+
+
+def attempted(record: Record, finished: float | None) -> Record:
+    return replace(record, attempts=(Attempt("ba", "local", record.state, 0.0, finished),))
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+@pytest.mark.usefixtures("utc")
+def test_runs_are_a_line_each() -> None:
+    done = attempted(record(FIRST, State.SUCCEEDED), 1_700_000_000.0)
+    failed = attempted(record(SECOND, State.FAILED, "out of\nmemory"), None)
+
+    lines = tables.runs([done, failed]).splitlines()
+
+    ids, places = 19, len("x/golden/street-default")
+    assert [line.split() for line in lines] == [
+        ["RUN", "STATE", "PLACE", "FINISHED", "REASON"],
+        [FIRST.run.id, "succeeded", "x/golden/pier-default", "2023-11-14", "22:13:20"],
+        [SECOND.run.id, "failed", "x/golden/street-default", "out", "of", "memory"],
+    ]
+    assert {line.index(word) for line, word in zip(lines, ("STATE", "succ", "fail"), strict=True)}
+    assert lines[2].index("out of") == lines[0].index("REASON")
+    assert lines[1].index("x/") == lines[0].index("PLACE") > ids
+    assert lines[0].index("FINISHED") > lines[0].index("PLACE") + places
+
+
+def test_a_long_text_is_whole_in_a_pipe_and_on_one_line() -> None:
+    text = "A pier\n" + "at dusk " * 500
+
+    lines = tables.prompts([prompt(text)]).splitlines()
+
+    assert len(lines) == 2
+    assert lines[1].endswith(" ".join(text.split()))
+
+
+def test_no_text_controls_the_terminal_or_is_read_as_markup() -> None:
+    shown = tables.prompts([prompt("\x1b[2J [bold]A pier[/bold] \u202e")])
+
+    assert "\\x1b[2J [bold]A pier[/bold] \\u202e" in shown
+
+
+def test_wide_characters_keep_columns_straight() -> None:
+    lines = tables.prompts([prompt("a", "日本"), prompt("a", "golden")]).splitlines()
+
+    assert lines[1].index("pier") + 2 == lines[2].index("pier")
+
+
+def test_jobs_show_the_states_that_occur_and_a_sum() -> None:
+    none = dict.fromkeys(State, 0)
+    counts = {
+        "sunsets": {**none, State.SUCCEEDED: 7, State.FAILED: 1},
+        "night": {**none, State.SUCCEEDED: 2},
+    }
+
+    rows = [line.split() for line in tables.jobs(counts).splitlines()]
+
+    assert rows == [
+        ["JOB", "SUCCEEDED", "FAILED", "RUNS"],
+        ["sunsets", "7", "1", "8"],
+        ["night", "2", "2"],
+    ]
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_state_can_be_shown(state: State) -> None:
+    assert str(state) in tables.runs([record(FIRST, state)])
+
+
+def test_a_run_of_two_jobs_names_both() -> None:
+    shared = replace(record(FIRST, State.SUCCEEDED), jobs={"a": "p/x", "b": "q/y"})
+
+    assert "a/p/x b/q/y" in tables.runs([shared])

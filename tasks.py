@@ -37,9 +37,11 @@ def bench(context: Context, part: str = "") -> None:
 @task
 def samples(context: Context) -> None:
     """Render the sample videos and the picture of the README anew."""
-    from samples import scenes
+    from samples import picture, scenes
 
-    scenes.render(HERE / "inputs" / "videos")
+    videos = HERE / "inputs" / "videos"
+    scenes.render(videos)
+    picture.draw(videos, HERE / "docs" / "preview.jpg")
 
 
 @task

@@ -1,3 +1,37 @@
-"""cosmos-jobs."""
+"""cosmos-jobs: declare videos in job files; run only what is pending.
+
+Data flows one way. A module may import those below it (kept by import-linter):
+
+    cli                 parse the command line, call operations, render, exit code
+    render              plans, tables, diagnostics, results and progress for readers
+    operations          WorkflowOperations: all that can be done, the one interface
+    scaffold            what `init` writes
+    reconcile           carry a plan out: claim, submit, watch, collect, record
+    jobfiles            job files from disk to jobs
+    engines             how a model is called; `preview` is a program of its own
+    executors           how batches are queued on a host
+    store               TinyDB: atomic file, lock, transactions
+    inputs, outputs     the files that a job names, and those that runs leave
+    digests             sha256 and footage of input files, with a stat cache
+    hosts               how a machine is reached
+    protocols           every extension point on one page
+    planfile            a plan as JSON
+    plan                desired runs against records: what will happen, and why
+    batching            pending runs to batches
+    lifecycle           how a record moves between states
+    estimate            how long a plan takes
+    project             cosmos-jobs.yaml, frozen
+    matrix              a job to prompts and runs
+    spec                a job file's text to a JobSpec, or all its problems
+    schema              JSON Schemas, and what violates them
+    identity            canonical JSON and ids
+    yamltext, ranges, prompttext    what a text means before it means a job
+    model               the values that flow
+    errors, files       every deliberate error; files that are whole or not there
+
+From `matrix` down and in `plan`, `planfile`, `batching`, `lifecycle`,
+`estimate` and the engines' adapters there is no disk, network, clock or
+terminal; `schema` reads its own files only.
+"""
 
 __version__ = "0.1.0"

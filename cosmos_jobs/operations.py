@@ -118,6 +118,7 @@ class WorkflowOperations:
         }
         starts = {change.run_id: change.attempts for change in plan.starts(planned.plan)}
         started: frozenset[str] = frozenset()
+        self._clear_old_places(planned.desired)
         for _ in range(ROUNDS):
             started |= reconciler.claim(
                 planned.desired,
@@ -133,6 +134,15 @@ class WorkflowOperations:
         for record in records:
             self.outputs.link(record)
         return Applied(planned, started, records)
+
+    def _clear_old_places(self, desired: Iterable[Desired]) -> None:
+        """Remove the links of runs whose place in their job is now another one."""
+        known = self.store.snapshot()
+        for each in desired:
+            record = known.runs.get(each.run.id)
+            place = record.jobs.get(each.job, each.place) if record else each.place
+            if record and place != each.place:
+                self.outputs.unlink(record, [self.outputs.place(each.job, place)])
 
     def _left_by_others(self, run_ids: Collection[str]) -> dict[str, int]:
         """Return the runs that another apply had in flight and did not finish, with attempts."""

@@ -64,7 +64,9 @@ class Outputs:
 
 
 def _same(place: Path, video: Path) -> bool:
-    """Return whether `place` is the video: its link, or where links fail a copy of its size."""
+    """Return whether `place` is the video: its link, or where links fail its copy."""
     if not place.is_file() or not video.is_file():
         return False
-    return place.samefile(video) or place.stat().st_size == video.stat().st_size
+    return place.samefile(video) or (
+        place.stat().st_size == video.stat().st_size and files.sha256(place) == files.sha256(video)
+    )

@@ -140,6 +140,36 @@ def test_the_same_run_in_two_jobs_exists_once(project: Project) -> None:
     assert first.samefile(second)
 
 
+def test_a_run_whose_label_changes_moves_and_is_not_run_again(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+    golden = project.root / "outputs" / "small" / "golden"
+    before = (golden / "a-edges.mp4").stat().st_ino
+    project.edit('{resolution: "256"}', '{resolution: "256", seed: [2025, 7]}')
+
+    project.run("apply", "--only", "golden")
+
+    assert sorted(each.name for each in golden.iterdir()) == [
+        f"{video}-{weights}-seed{seed}.mp4"
+        for video in ("a", "b")
+        for weights in ("balanced", "edges")
+        for seed in (2025, 7)
+    ]
+    assert (golden / "a-edges-seed2025.mp4").stat().st_ino == before
+    assert len(project.made()) == 8
+
+
+def test_pruning_an_old_run_leaves_the_new_one_at_its_place(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+    project.edit('{resolution: "256"}', '{resolution: "256", num_steps: 50}')
+    project.run("apply")
+
+    pruned = project.run("prune", "--yes")
+
+    assert "Removed 4 runs" in pruned.stdout
+    assert len(list((project.root / "outputs" / "small").glob("*/*.mp4"))) == RUNS
+    assert project.summary() == {"keep": RUNS}
+
+
 def test_over_max_runs_nothing_starts_and_plan_does_not_care(project: Project) -> None:
     refused = project.run("apply", "--max-runs", "7", exit_code=1)
 

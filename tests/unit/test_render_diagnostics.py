@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import unicodedata
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from cosmos_jobs.model import Diagnostic, Severity, Span
 from cosmos_jobs.render import diagnostics as render
 from cosmos_jobs.spec import parse
+from tests.conftest import Golden
 
 GOLDEN = Path(__file__).parent / "golden" / "diagnostics"
 CASES = sorted(path.stem for path in GOLDEN.glob("*.yaml"))
@@ -26,35 +26,27 @@ def found(case: str) -> tuple[Diagnostic, ...]:
     return parse(data, f"jobs/{case}.yaml", engine="preview", target="local", targets=targets)[1]
 
 
-def check(name: str, text: str) -> None:
-    """Compare with the golden file; with UPDATE_GOLDEN=1 in the environment, renew it."""
-    path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_diagnostics_read_as_agreed(case: str) -> None:
+def test_diagnostics_read_as_agreed(case: str, golden: Golden) -> None:
     problems = found(case)
 
     text = render.text(problems, color=False)
 
-    check(f"{case}.txt", f"{text}\n{render.counted(problems)}\n")
+    golden(GOLDEN / f"{case}.txt", f"{text}\n{render.counted(problems)}\n")
 
 
-def test_colour_is_the_same_text() -> None:
+def test_colour_is_the_same_text(golden: Golden) -> None:
     problems = found("mistakes")
 
-    check("mistakes.ansi", render.text(problems, color=True))
+    golden(GOLDEN / "mistakes.ansi", render.text(problems, color=True))
 
 
-def test_json_is_as_agreed() -> None:
-    check("mistakes.json", json.dumps(render.as_json(found("mistakes")), indent=2) + "\n")
+def test_json_is_as_agreed(golden: Golden) -> None:
+    golden(GOLDEN / "mistakes.json", json.dumps(render.as_json(found("mistakes")), indent=2) + "\n")
 
 
-def test_workflow_annotations_are_as_agreed() -> None:
-    check("mistakes.github", render.github(found("mistakes")))
+def test_workflow_annotations_are_as_agreed(golden: Golden) -> None:
+    golden(GOLDEN / "mistakes.github", render.github(found("mistakes")))
 
 
 def problem(source: str, column: int, end_column: int, **changes: str) -> Diagnostic:

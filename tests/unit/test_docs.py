@@ -1,0 +1,67 @@
+"""The documents say what the program does: examples hold, tables are generated, commands run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cosmos_jobs import schema, spec
+from tests.conftest import Golden
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+BLOCKS = [
+    pytest.param(block, id=f"{path.name}-{number}")
+    for path in DOCUMENTS
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
+]
+
+HEAD = """\
+# Parameters
+
+Written from the schemas of the engines, `schemas/engines/`; do not edit.
+"""
+
+
+def table(engine: str) -> str:
+    lines = [f"\n## {engine}\n", "| parameter | default | what it is |", "|---|---|---|"]
+    contract = schema.contract(engine)
+    for name in schema.settable(contract):
+        one = contract.schemas[name]
+        default = "" if one["default"] == "" else f"`{json.dumps(one['default'])}`"
+        lines.append(f"| `{name}` | {default} | {one['description']} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_job_file_of_the_documents_holds(block: str) -> None:
+    job, problems = spec.parse(
+        block.encode(), "docs", engine="preview", target="local", targets=["local"]
+    )
+
+    assert problems == ()
+    assert job is not None
+
+
+def test_the_page_of_parameters_is_written_from_the_schemas(golden: Golden) -> None:
+    page = HEAD + "".join(table(engine) for engine in schema.engines())
+
+    golden(ROOT / "docs" / "parameters.md", page)
+
+
+def test_ci_runs_the_two_commands_of_the_readme_literally() -> None:
+    commands = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert len(commands) == 2
+    assert [line for line in script if line in commands] == commands
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
+
+    assert [link for link in links if not (path.parent / link).exists()] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -41,6 +41,7 @@ WRITE_SHARE = 0.04
 """The longest share of time that is spent writing the store."""
 
 RESUBMIT_S = 5.0
+MAX_SUBMISSIONS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class _Watch:
     engine: Engine
     status: Status = field(default_factory=lambda: Status(Life.ABSENT))
     submitted: float | None = None
+    submissions: int = 0
     texts: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
@@ -229,18 +231,16 @@ class Reconciler:
         return self._sites[name]
 
     async def _tick(self, watches: Mapping[str, _Watch]) -> None:
-        sites: dict[str, list[_Watch]] = {}
-        for watch in watches.values():
-            sites.setdefault(watch.site.target.name, []).append(watch)
+        sites = _by_site(watches.values())
         known = self._store.snapshot()
-        for members in sites.values():
+        for members in sites:
             await self._look(members)
         for watch in watches.values():
             await self._read(watch, known)
         failed = self._record(list(watches.values()))
         if failed and self._fail_fast:
             await self._stop(watches)
-        for members in sites.values():
+        for members in sites:
             await self._submit(members, known)
         frames = sum(watch.engine.progress(watch.status.log) for watch in watches.values())
         self._notify(Event(Kind.PROGRESS, frames=frames))
@@ -268,9 +268,15 @@ class Reconciler:
             free -= 1
             if watch.submitted is None or now - watch.submitted > RESUBMIT_S:
                 watch.submitted = now
+                watch.submissions += 1
                 await self._start(watch, known)
 
     async def _start(self, watch: _Watch, known: Snapshot) -> None:
+        if watch.submissions > MAX_SUBMISSIONS:
+            raise HostError(
+                f"{watch.site.host.name} does not start {watch.batch.id}",
+                hint=f"look in {watch.site.target.root}/batches/{watch.batch.id}",
+            )
         tasks = [
             task for run_id in watch.batch.runs if (task := await self._task(watch, run_id, known))
         ]
@@ -288,7 +294,7 @@ class Reconciler:
                 sha256 = prompt.prompt.inputs[role]
                 inputs[role] = f"{watch.site.target.root}/inputs/{sha256}{Path(path).suffix}"
                 await watch.site.host.put(self._project.root / path, inputs[role], sha256)
-        except (HostError, FileNotFoundError) as error:
+        except (HostError, FileNotFoundError, PermissionError) as error:
             watch.outcomes[run_id] = Outcome(State.FAILED, str(error))
             return None
         return Task(run, prompt.prompt, inputs)
@@ -354,13 +360,26 @@ class Reconciler:
     async def _stop(self, watches: Mapping[str, _Watch]) -> None:
         """End the batches that this apply claimed, and record what they made before."""
         known = self._store.snapshot()
-        own = [watch for watch in watches.values() if watch.batch.id in self._claimed]
-        for watch in own:
-            await watch.site.executor.cancel([watch.batch.id])
-            watch.status = (await watch.site.executor.poll([watch.batch.id]))[watch.batch.id]
-            await self._read(watch, known)
-        if own:
-            self._record(own)
+        own = [
+            watch
+            for watch in watches.values()
+            if watch.batch.id in self._claimed and not watch.settled
+        ]
+        for members in _by_site(own):
+            executor, ids = members[0].site.executor, [watch.batch.id for watch in members]
+            await executor.cancel(ids)
+            found = await executor.poll(ids)
+            for watch in members:
+                watch.status = found[watch.batch.id]
+                await self._read(watch, known)
+        self._record(own)
+
+
+def _by_site(watches: Iterable[_Watch]) -> list[list[_Watch]]:
+    sites: dict[str, list[_Watch]] = {}
+    for watch in watches:
+        sites.setdefault(watch.batch.target, []).append(watch)
+    return list(sites.values())
 
 
 def _observe(change: Transaction, watch: _Watch, run_ids: Sequence[str]) -> list[Record]:

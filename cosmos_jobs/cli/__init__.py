@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from cosmos_jobs import __version__
-from cosmos_jobs.errors import CosmosJobsError, InvalidFiles
+from cosmos_jobs.errors import CosmosJobsError, HostError, InvalidFiles
 
 INTERRUPTED = 130
 BUG = 70
@@ -109,6 +109,10 @@ def _run(name: str) -> int:
         # The reader has gone, as `| head` does: nobody is left to be told.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        # A full disk, a folder that may not be written: the machine's, and not a bug.
+        _tell(HostError(_trouble(error), hint="mend that, then repeat: nothing is lost"))
+        return HostError.exit_code
     except Exception:
         return _bug()
     # What ctx.exit() was given, or None when a command just ended.
@@ -126,6 +130,10 @@ def _tell(error: CosmosJobsError) -> None:
     click.echo(f"{click.style('error', fg='red', bold=True)}: {said}", err=True, color=_color())
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
+
+
+def _trouble(error: OSError) -> str:
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
 
 
 def _color() -> bool | None:

@@ -308,3 +308,35 @@ def test_prune_cache_empties_the_cache_and_the_videos_stay(project: Project) -> 
     assert "Freed " in freed.stdout
     assert not (project.root / ".cosmos-jobs" / "cache").exists()
     assert project.summary() == {"create": 4, "keep": 4}
+
+
+def test_job_names_are_unique_across_files(project: Project) -> None:
+    (project.job.parent / "twin.yaml").write_text(project.job.read_text())
+
+    refused = project.run("plan", "jobs", exit_code=3)
+
+    assert "the job name `small` is taken by jobs/small.yaml" in refused.stderr
+    assert "jobs/twin.yaml:2" in refused.stderr
+
+
+def test_a_sub_folder_of_the_project_is_the_same_project(project: Project) -> None:
+    deep = Project(project.root / "jobs")
+
+    planned = deep.run("plan", "small.yaml")
+
+    assert f"{RUNS} to run" in planned.stdout
+    assert not (deep.root / ".cosmos-jobs").exists()
+    assert (project.root / ".cosmos-jobs" / "cache").is_dir()
+
+
+def test_several_files_and_folders_are_taken_together(project: Project) -> None:
+    more = project.root / "more"
+    more.mkdir()
+    (more / "two.yml").write_text(
+        project.job.read_text().replace("name: small", "name: two").replace("golden hour", "noon")
+    )
+
+    planned = project.run("plan", "jobs/small.yaml", "more")
+
+    assert f"{RUNS + 4} to run" in planned.stdout
+    assert "the same run as in small" in planned.stdout

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import orjson
+import pytest
 
 from .conftest import RUNS, Project, ids
 
@@ -103,3 +105,25 @@ def test_a_state_file_that_is_cut_is_refused_and_kept(project: Project) -> None:
     Path(f"{state}.bak").replace(state)
     project.run("apply")
     assert project.summary() == {"keep": RUNS}
+
+
+def test_a_full_disk_is_told_and_the_next_apply_goes_on(project: Project) -> None:
+    outputs = project.root / "outputs"
+    outputs.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(outputs)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
+
+    refused = project.start("apply")
+    try:
+        _, err = refused.communicate(timeout=60)
+    finally:
+        subprocess.run(["umount", str(outputs)], check=True)
+
+    assert refused.returncode == 5, err
+    assert "No space left on device" in err
+    assert "Traceback" not in err
+    project.run("apply")
+    assert project.summary() == {"keep": RUNS}
+    assert Counter(project.made()) == Counter(ids(project.runs()))

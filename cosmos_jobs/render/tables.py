@@ -8,9 +8,11 @@ from io import StringIO
 
 from cosmos_jobs.model import PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
-from cosmos_jobs.render.results import COLORS, moment
+from cosmos_jobs.render.results import COLORS
 
 PIPE_WIDTH = 10_000
+FOLDED = 12
+"""Cells that the column which gives way keeps at least."""
 
 
 def prompts(records: Iterable[PromptRecord]) -> str:
@@ -23,18 +25,17 @@ def prompts(records: Iterable[PromptRecord]) -> str:
 
 
 def runs(records: Iterable[Record]) -> str:
-    """Return a line a run: id, state, where it stands in its jobs, when it ended, why."""
+    """Return a line a run: id, state, where it stands in its jobs, why."""
     rows = [
         (
             each.run.id,
             str(each.state),
             " ".join(f"{job}/{place}" for job, place in each.jobs.items()),
-            moment(each.last.finished) if each.last and each.last.finished else "",
             " ".join(each.reason.split()),
         )
         for each in records
     ]
-    return _table(("RUN", "STATE", "PLACE", "FINISHED", "REASON"), rows, fold=4)
+    return _table(("RUN", "STATE", "PLACE", "REASON"), rows, fold=3)
 
 
 def jobs(counts: dict[str, dict[State, int]]) -> str:
@@ -53,16 +54,20 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, fold: int) -> 
     from rich.table import Table
     from rich.text import Text
 
+    styles = {str(state): color or "" for state, color in COLORS.items()}
+    cells = [[Text(visible(cell), style=styles.get(cell, "")) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(head):
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if index == fold else "fold")
-    styles = {str(state): color or "" for state, color in COLORS.items()}
-    for row in rows:
-        table.add_row(*(Text(visible(cell), style=styles.get(cell, "")) for cell in row))
+        widest = max((row[index].cell_len for row in cells), default=0)
+        least = min(widest, FOLDED) if index == fold else widest
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=max(least, len(name)))
+    for row in cells:
+        table.add_row(*row)
     terminal = sys.stdout.isatty()
-    console = Console(
-        file=StringIO(), force_terminal=terminal, width=None if terminal else PIPE_WIDTH
-    )
+    console = Console(file=StringIO(), force_terminal=terminal)
+    least = console.measure(table).minimum
+    # An id that is cut is useless: a line may rather be longer than the terminal.
+    console.width = max(console.width, least) if terminal else PIPE_WIDTH
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -208,6 +208,15 @@ def test_a_terminal_gets_a_bar_and_colours(project: Project) -> None:
     assert b"\x1b[32m" in written
 
 
+def test_ids_are_whole_on_a_narrow_terminal(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+
+    _, written = terminal(project, "list", "runs", COLUMNS="50")
+
+    shown = ANSI.sub(b"", written).decode()
+    assert all(f"{run['id']}  succeeded  small/golden/" in shown for run in project.runs())
+
+
 def test_no_color_is_respected(project: Project) -> None:
     _, written = terminal(project, "plan", NO_COLOR="1")
 

@@ -10,7 +10,7 @@ from cosmos_jobs.model import PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.results import COLORS
 
-PIPE_WIDTH = 10_000
+GAP = 2
 FOLDED = 12
 """Cells that the column which gives way keeps at least."""
 
@@ -56,18 +56,21 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, fold: int) -> 
 
     styles = {str(state): color or "" for state, color in COLORS.items()}
     cells = [[Text(visible(cell), style=styles.get(cell, "")) for cell in row] for row in rows]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(head):
-        widest = max((row[index].cell_len for row in cells), default=0)
-        least = min(widest, FOLDED) if index == fold else widest
-        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=max(least, len(name)))
-    for row in cells:
-        table.add_row(*row)
+    widths = [
+        max(len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(head)
+    ]
     terminal = sys.stdout.isatty()
     console = Console(file=StringIO(), force_terminal=terminal)
-    least = console.measure(table).minimum
-    # An id that is cut is useless: a line may rather be longer than the terminal.
-    console.width = max(console.width, least) if terminal else PIPE_WIDTH
+    if terminal:
+        # An id that is cut is useless: a line may rather be longer than the terminal.
+        room = console.width - sum(widths) + widths[fold] - GAP * (len(widths) - 1)
+        widths[fold] = min(widths[fold], max(room, FOLDED))
+    console.width = sum(widths) + GAP * (len(widths) - 1)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name, width in zip(head, widths, strict=True):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        table.add_row(*row)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

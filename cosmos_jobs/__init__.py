@@ -8,6 +8,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     scaffold            what `init` writes
     reconcile           carry a plan out: claim, submit, watch, collect, record
     jobfiles            job files from disk to jobs
+    prune               remove runs, working files, the cache
     engines             how a model is called; `preview` is a program of its own
     executors           how batches are queued on a host
     store               TinyDB: atomic file, lock, transactions

@@ -286,10 +286,13 @@ def _unreadable(error: OSError | ValueError) -> Unusable:
     return Unusable("unreadable-file", "is not a possible file name")
 
 
+_RENDER = "render or copy it again; `ffprobe FILE` says what is in it"
+
+
 def _probe(path: str, head: bytes) -> Footage | Unusable:
     """Return frames, width, height and fps, or why `path`, which starts with `head`, has none."""
     if not head:
-        return Unusable("empty-file", "is empty")
+        return Unusable("empty-file", "is empty", _RENDER)
     if head.startswith(_LFS_POINTER):
         return Unusable("lfs-pointer", "is a Git LFS pointer, not a video", "run `git lfs pull`")
     import av
@@ -299,7 +302,7 @@ def _probe(path: str, head: bytes) -> Footage | Unusable:
             return _video(container)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its data makes no sense"
-        return Unusable("not-a-video", f"is not a video that can be read ({reason})")
+        return Unusable("not-a-video", f"is not a video that can be read ({reason})", _RENDER)
 
 
 def _video(container: av.container.InputContainer) -> Footage | Unusable:
@@ -309,7 +312,11 @@ def _video(container: av.container.InputContainer) -> Footage | Unusable:
     size = stream.codec_context
     if container.format.name.endswith("_pipe") and container.duration is None:
         return Unusable("not-a-video", "is a picture, not a video")
-    frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
+    # The packets are counted too: a file that was cut still says how many it should have.
+    frames = sum(1 for packet in container.demux(stream) if packet.size)
+    if frames < stream.frames:
+        what = f"is cut: {frames} of its {stream.frames} frames are there"
+        return Unusable("cut-video", what, _RENDER)
     fps = stream.average_rate or stream.guessed_rate
     if not frames or not fps or not size.width or not size.height:
         return Unusable("no-frames", "has no frames")

@@ -10,8 +10,9 @@ from pathlib import Path
 from cosmos_jobs import inputs, matrix, schema, spec
 from cosmos_jobs.digests import Digests
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import Diagnostic, Job, JobSpec, Severity
+from cosmos_jobs.model import Diagnostic, Job, JobInputs, JobSpec, Severity
 from cosmos_jobs.project import Project
+from cosmos_jobs.yamltext import MAX_BYTES
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -36,37 +37,53 @@ def load(
         )
     digests = Digests(project.cache / "digests.json", progress=progress)
     jobs: list[Job] = []
-    problems: list[Diagnostic] = []
+    told: list[Diagnostic] = []
     names: dict[str, str] = {}
-    for path in find(paths):
+    for path in find(paths, project.root):
         parsed, found = _parse(project, path)
-        problems += found
+        problems = list(found)
         if parsed is not None:
             problems += _same_name(parsed, names)
-            job, found = _expand(project, parsed, digests, target=target, preview=preview)
+            files, found = inputs.resolve(parsed, project.root, digests)
             problems += found
-            jobs += [job] if job else []
+            if not any(each.severity is Severity.ERROR for each in problems):
+                job, found = _expand(parsed, files, target=target, preview=preview)
+                problems += found
+                jobs += [job] if job else []
+        told += sorted(problems, key=schema.position)
     digests.save()
-    return tuple(jobs), tuple(problems)
+    return tuple(jobs), tuple(told)
 
 
-def find(paths: Sequence[str]) -> tuple[Path, ...]:
-    """Return the job files that `paths` name, each once, those of a folder by name."""
-    found = dict.fromkeys(file for path in paths for file in _files(Path(path)))
+def find(paths: Sequence[str], root: Path) -> tuple[Path, ...]:
+    """Return the job files that `paths` name, each once, those of a folder by name.
+
+    A path is looked for from the working directory, then from `root`.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        here = Path(path)
+        start = here if here.exists() or not (root / path).exists() else root / path
+        for file in _files(start):
+            found.setdefault(file.resolve(), file)
     if not found:
         raise UsageError(f"there are no job files (*.yaml) in {', '.join(paths)}")
-    return tuple(found)
+    return tuple(found.values())
 
 
 def _files(path: Path) -> Iterable[Path]:
     if path.is_dir():
-        return sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES)
+        return sorted(each for each in path.rglob("*") if _is_job_file(each.relative_to(path)))
     if path.exists():
         return [path]
     near = difflib.get_close_matches(str(path), _neighbours(path), 1)
     raise UsageError(
         f"there is no job file {path}", hint=f"did you mean {near[0]}?" if near else ""
     )
+
+
+def _is_job_file(path: Path) -> bool:
+    return path.suffix in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _neighbours(path: Path) -> Iterator[str]:
@@ -76,11 +93,13 @@ def _neighbours(path: Path) -> Iterator[str]:
 
 def _parse(project: Project, path: Path) -> tuple[JobSpec | None, tuple[Diagnostic, ...]]:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            # One byte more than a job file may have says enough.
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         message = f"cannot read the file: {error.strerror}"
         return None, (Diagnostic("unreadable", message, str(path)),)
-    return spec.parse(
+    return spec.read(
         data,
         str(path),
         engine=project.engine,
@@ -97,16 +116,14 @@ def _same_name(job: JobSpec, names: dict[str, str]) -> Iterator[Diagnostic]:
 
 
 def _expand(
-    project: Project, parsed: JobSpec, digests: Digests, *, target: str, preview: bool
+    parsed: JobSpec, files: JobInputs, *, target: str, preview: bool
 ) -> tuple[Job | None, tuple[Diagnostic, ...]]:
-    files, problems = inputs.resolve(parsed, project.root, digests)
-    if any(each.severity is Severity.ERROR for each in problems):
-        return None, problems
     expansion, found = matrix.expand(parsed, files, schema.contract(parsed.engine))
     if expansion is None:
-        return None, (*problems, *found)
+        return None, found
     if preview and parsed.engine != "preview":
+        before, now = schema.contract(parsed.engine), schema.contract("preview")
         parsed = replace(parsed, name=f"{parsed.name}.preview")
-        expansion = matrix.previewed(expansion, schema.contract("preview"), parsed.name)
+        expansion = matrix.previewed(expansion, before, now, parsed.name)
     where = "local" if preview else target or parsed.target
-    return Job(parsed, where, expansion), (*problems, *found)
+    return Job(parsed, where, expansion), found

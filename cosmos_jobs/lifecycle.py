@@ -51,8 +51,9 @@ def observe(
     outcome: Outcome | None,
     output: Output | None,
     now: float,
+    host: str = "",
 ) -> Record:
-    """Return the record after a look at its batch at the time `now`.
+    """Return the record after a look at its batch on `host` at the time `now`.
 
     `outcome` is what the engine made of the run, None while it is still to
     come; `output` is the video once it has been fetched and verified. A
@@ -72,6 +73,7 @@ def observe(
         started=status.started,
         finished=None if state in IN_FLIGHT else status.finished or now,
         exit_code=status.exit_code,
+        host=host,
     )
     attempts = (*record.attempts[:-1], attempt)
     made = output if state is State.SUCCEEDED else None
@@ -91,7 +93,7 @@ def _state(
         case Life.EXITED:
             return State.FAILED, "the engine left no result"
         case Life.CANCELLED:
-            return State.CANCELLED, "cancelled"
+            return State.CANCELLED, "stopped before it was made"
         case Life.GONE:
             return State.LOST, "its process is gone: killed, or the machine restarted"
     return record.state, record.reason

@@ -388,11 +388,11 @@ def _file_name(value: str) -> str:
 # --- any job through the preview engine ---------------------------------------------------
 
 
-def previewed(expansion: Expansion, contract: Contract, job: str) -> Expansion:
+def previewed(expansion: Expansion, original: Contract, contract: Contract, job: str) -> Expansion:
     """Return the same combinations as runs of the preview engine, under another job name.
 
     Parameters that preview lacks, or whose value it does not know, become the
-    `note` of its caption.
+    `note` of its caption, unless they have their default in the `original` engine.
     """
     runs: dict[str, Desired] = {}
     for each in expansion.runs:
@@ -404,7 +404,7 @@ def previewed(expansion: Expansion, contract: Contract, job: str) -> Expansion:
         others = {
             name: value
             for name, value in each.run.params.items()
-            if name not in shared and value is not None
+            if name not in shared and value != original.defaults.get(name)
         }
         note = ", ".join(f"{name} {value}" for name, value in others.items())
         params = {**shared, "note": f"{each.run.engine}: {note}" if note else each.run.engine}

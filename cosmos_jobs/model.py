@@ -297,6 +297,7 @@ class Attempt:
     started: float | None = None
     finished: float | None = None
     exit_code: int | None = None
+    host: str = ""
     reason: str = ""
 
 
@@ -352,13 +353,17 @@ class Batch:
 class Snapshot:
     """The store at one moment: each table by id, and which store and which write it was.
 
-    `states` repeats the runs' states: ten times cheaper to read than the records.
+    `states` repeats the runs' states and `sizes` the bytes of their videos:
+    ten times cheaper to read than the records. `jobs` maps the names of jobs
+    to their files, relative to the project root.
     """
 
     runs: Mapping[str, Record]
     states: Mapping[str, State]
     prompts: Mapping[str, PromptRecord]
     batches: Mapping[str, Batch]
+    jobs: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     lineage: str = ""
     serial: int = 0
 
@@ -463,10 +468,14 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of an apply: the record of every desired run, and which of them it started."""
+    """What came of an apply: the record of every desired run.
+
+    It `started` some; others were in flight already, and it `awaited` them.
+    """
 
     planned: Planned
     started: frozenset[str]
+    awaited: frozenset[str]
     records: tuple[Record, ...]
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cosmos_jobs import estimate, jobfiles, lifecycle, plan
-from cosmos_jobs.errors import AnswerIsNo, InvalidFiles, UsageError
+from cosmos_jobs import engines, estimate, jobfiles, plan
+from cosmos_jobs.errors import AnswerIsNo, EngineError, InvalidFiles, UsageError
 from cosmos_jobs.model import (
-    IN_FLIGHT,
     Action,
     Applied,
     Desired,
@@ -32,6 +31,9 @@ from cosmos_jobs.model import (
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import Project
 from cosmos_jobs.store import Store
+
+if TYPE_CHECKING:
+    from cosmos_jobs.prune import Pruned
 
 MAX_RUNS = 1000
 """How many runs one apply starts at most, unless told otherwise."""
@@ -73,10 +75,11 @@ class WorkflowOperations:
             preview=selection.preview,
             progress=hashing,
         )
+        known = self.store.snapshot()
+        problems = (*problems, *self._taken(jobs, known))
         if any(each.severity is Severity.ERROR for each in problems):
             raise InvalidFiles("nothing was planned and nothing was changed", problems)
         desired = _selected(jobs, selection.only)
-        known = self.store.snapshot()
         made = plan.diff(
             desired,
             _sources(jobs, desired),
@@ -109,6 +112,8 @@ class WorkflowOperations:
 
         from cosmos_jobs.reconcile import Reconciler
 
+        for job in planned.jobs:
+            engines.get(job.expansion.runs[0].run.engine)
         _within_limits(planned, max_runs)
         reconciler = Reconciler(self.project, self.store, notify, fail_fast=fail_fast)
         wanted = tuple(dict.fromkeys(each.run.id for each in planned.desired))
@@ -124,6 +129,7 @@ class WorkflowOperations:
                 planned.desired,
                 _sources(planned.jobs, planned.desired),
                 {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
+                self._paths(planned.jobs),
             )
             asyncio.run(reconciler.settle(wanted))
             starts = self._left_by_others(set(wanted) - started)
@@ -133,7 +139,9 @@ class WorkflowOperations:
         records = tuple(known.runs[run_id] for run_id in wanted if run_id in known.runs)
         for record in records:
             self.outputs.link(record)
-        return Applied(planned, started, records)
+        waits = (each for each in planned.plan.changes if each.action is Action.WAIT)
+        awaited = frozenset(change.run_id for change in waits) - started
+        return Applied(planned, started, awaited, records)
 
     def _clear_old_places(self, desired: Iterable[Desired]) -> None:
         """Remove the links of runs whose place in their job is now another one."""
@@ -151,13 +159,13 @@ class WorkflowOperations:
         return {record.run.id: len(record.attempts) for record in left}
 
     def _missing(self, desired: Iterable[Desired], known: Snapshot) -> frozenset[str]:
-        """Return the runs that succeeded, but whose video is not there any more."""
+        """Return the runs that succeeded, but whose video is gone or has another size."""
         folder = str(self.project.outputs / "runs")
         return frozenset(
             each.run.id
             for each in desired
             if known.states.get(each.run.id) is State.SUCCEEDED
-            and not os.path.exists(f"{folder}/{each.run.id}/output.mp4")  # noqa: PTH110 - 10,000
+            and _size(f"{folder}/{each.run.id}/output.mp4") != known.sizes.get(each.run.id)
         )
 
     def _cost(self, job: Job, runs: int, known: Snapshot) -> Estimate:
@@ -224,60 +232,69 @@ class WorkflowOperations:
         )
 
     def job_runs(self, job: str) -> tuple[tuple[str, Record], ...]:
-        """Return all runs of a job, each with its name; UsageError when there are none."""
+        """Return all runs of a job whose file is gone, each with the job's name.
+
+        Raises UsageError when there is no such job, or its file is still there.
+        """
         found = tuple((job, record) for record in self.list_runs(job=job))
         if not found:
             raise UsageError(f"the store has no job `{job}`", hint="see them: cosmos-jobs status")
+        path = self.store.snapshot().jobs.get(job, "")
+        if path and (self.project.root / path).exists():
+            raise UsageError(
+                f"the file of the job `{job}` is there: {path}",
+                hint=f"prune what left it: cosmos-jobs prune {path}, or remove the file first",
+            )
         return found
 
-    def prune(self, orphans: Iterable[tuple[str, Record]]) -> int:
-        """Take runs out of jobs; return the bytes freed.
-
-        A run that no job asks for any more goes with its files; one in flight
-        is left alone. Working files of batches that have ended go too.
-        """
-        freed = 0
-        for left, place in self._given_up(orphans):
-            self.outputs.unlink(left, [place])
-            if not left.jobs:
-                freed += self.outputs.size(left.run.id)
-                self.outputs.remove(left)
-        return freed + self._sweep()
-
-    def _given_up(self, orphans: Iterable[tuple[str, Record]]) -> list[tuple[Record, Path]]:
-        """Take runs out of jobs in the store; return what is left of each and its old link."""
-        done = []
-        with self.store.transaction() as change:
-            for job, orphan in orphans:
-                record = change.run(orphan.run.id)
-                if record is None or record.state in IN_FLIGHT or job not in record.jobs:
-                    continue
-                left = lifecycle.leave(record, job)
-                done.append((left, self.outputs.place(job, record.jobs[job])))
-                change.put_runs([left])
-            change.remove("runs", [left.run.id for left, _ in done if not left.jobs])
-        return done
-
-    def _sweep(self) -> int:
-        # It brings asyncio, 30 ms, which a plan does without.
-        from cosmos_jobs.hosts.local import sweep
-
+    def jobs_without_file(self) -> tuple[str, ...]:
+        """Return the jobs of the store whose files are gone, but whose runs are there."""
         known = self.store.snapshot()
-        working = [batch for batch in known.batches.values() if not batch.done]
-        runs = [known.runs[run] for batch in working for run in batch.runs if run in known.runs]
-        prompts = [known.prompts[record.run.prompt_id].prompt for record in runs]
-        inputs = {sha256 for prompt in prompts for sha256 in prompt.inputs.values()}
-        return sum(
-            sweep(Path(target.root), {batch.id for batch in working}, inputs)
-            for target in self.project.targets.values()
+        alive = {job for record in known.runs.values() for job in record.jobs}
+        return tuple(
+            job
+            for job, path in known.jobs.items()
+            if job in alive and not (self.project.root / path).exists()
         )
+
+    def prune(self, leaving: Iterable[tuple[str, Record]]) -> Pruned:
+        """Take runs out of jobs, and remove those that no job asks for any more."""
+        # Hosts bring asyncio, 30 ms, which a plan does without.
+        from cosmos_jobs import prune
+
+        return prune.runs(self.project, self.store, leaving)
 
     def prune_cache(self) -> int:
         """Delete file digests and control maps; return the bytes that were freed."""
-        files = [each for each in self.project.cache.rglob("*") if each.is_file()]
-        freed = sum(each.stat().st_size for each in files)
-        shutil.rmtree(self.project.cache, ignore_errors=True)
-        return freed
+        from cosmos_jobs import prune
+
+        return prune.cache(self.project)
+
+    # --- the names of jobs ----------------------------------------------------------------
+
+    def _paths(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Return the files of jobs, relative to the project where they are in it."""
+        root = self.project.root.resolve()
+        paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs}
+        return {
+            name: str(path.relative_to(root) if path.is_relative_to(root) else path)
+            for name, path in paths.items()
+        }
+
+    def _taken(self, jobs: Iterable[Job], known: Snapshot) -> Iterator[Diagnostic]:
+        """Report jobs whose name belongs to another file that is still there.
+
+        Else what that file asks for would look as if it had left the job.
+        """
+        jobs = tuple(jobs)
+        paths = self._paths(jobs)
+        for job in jobs:
+            first = known.jobs.get(job.spec.name, paths[job.spec.name])
+            if first != paths[job.spec.name] and (self.project.root / first).exists():
+                message = f"the job name `{job.spec.name}` belongs to {first}"
+                hint = "choose another name, or remove that file"
+                at = ("name",)
+                yield job.spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
 
 
 def _sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:
@@ -292,6 +309,8 @@ def _selected(jobs: Sequence[Job], only: Sequence[str]) -> tuple[Desired, ...]:
     every = tuple(each for job in jobs for each in job.expansion.runs)
     if not only:
         return every
+    ids = {each.run.id for each in every}
+    only = [_unique(name, ids, "run") if name.startswith("rs_") else name for name in only]
     for name in only:
         if not any(_is(each, name) for each in every):
             names = {each.prompt for each in every}
@@ -306,14 +325,16 @@ def _selected(jobs: Sequence[Job], only: Sequence[str]) -> tuple[Desired, ...]:
 
 
 def _is(each: Desired, name: str) -> bool:
-    return name in (each.prompt, each.run.id) or (
-        name.startswith("rs_") and each.run.id.startswith(name)
-    )
+    return name in (each.prompt, each.run.id)
 
 
 def _refusals(job: Job, cost: Estimate) -> Iterator[str]:
     """Say which limits of its job file the runs that start exceed."""
     limits, name = job.spec.limits, job.spec.name
+    try:
+        engines.get(job.expansion.runs[0].run.engine)
+    except EngineError as error:
+        yield error.message
     if limits.max_runs is not None and cost.runs > limits.max_runs:
         yield f"{name} starts {cost.runs:,} runs; its limits.max_runs is {limits.max_runs:,}"
     if limits.max_gpu_hours is not None and cost.gpu_hours > limits.max_gpu_hours:
@@ -334,6 +355,13 @@ def _within_limits(planned: Planned, max_runs: int) -> None:
             f"this would start {runs:,} runs; one apply starts at most {max_runs:,}",
             hint=f"allow it: --max-runs {runs}, or take a part of it: --only PROMPT",
         )
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - 10,000 Path objects take 20 ms
+    except OSError:
+        return -1
 
 
 def _unique(given: str, ids: Collection[str], kind: str) -> str:

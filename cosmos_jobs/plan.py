@@ -100,7 +100,7 @@ def _verdict(record: Record | None, *, force: bool) -> tuple[Action, str]:
         case Record(state=State.BLOCKED) if not force:
             return Action.BLOCKED, record.reason
         case Record(state=State.SUCCEEDED) if not force:
-            return Action.RETRY, "the output file is missing"
+            return Action.RETRY, "its video is missing or damaged"
         case Record(state=State.FAILED | State.LOST | State.CANCELLED):
             return Action.RETRY, ": ".join(filter(None, (record.state, record.reason)))
         case Record(state=State.PENDING):
@@ -114,7 +114,6 @@ def _orphans(
     """Return the records of `jobs` that are no longer wanted, each with its job and place."""
     left = (known.runs[run_id] for run_id in known.states if run_id not in wanted)
     # By id first: reading a record is what costs.
-    left = (known.runs[run_id] for run_id in known.states if run_id not in wanted)
     return [
         (job, place, record) for record in left for job, place in record.jobs.items() if job in jobs
     ]

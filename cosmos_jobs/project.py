@@ -10,7 +10,7 @@ from typing import Any
 
 from cosmos_jobs import spec
 from cosmos_jobs.errors import InvalidFiles, UsageError
-from cosmos_jobs.model import Severity
+from cosmos_jobs.model import Locator, Severity
 
 FILE = "cosmos-jobs.yaml"
 FOLDER = ".cosmos-jobs"
@@ -71,28 +71,28 @@ def load(root: Path) -> Project:
     """
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    settings = _settings(root / FILE)
-    local = _local(root, "local", {})
-    written = settings.get("targets") or {}
+    settings, locator = _settings(root / FILE)
+    written = {"local": {}, **(settings.get("targets") or {})}
     targets = {name: _local(root, name, each or {}) for name, each in written.items()}
-    return Project(
-        root,
-        settings.get("engine", "preview"),
-        settings.get("target", "local"),
-        {"local": local, **targets},
-    )
+    target = settings.get("target", "local")
+    if target not in targets and locator:
+        hint = f"the targets are {', '.join(targets)}"
+        message = f"unknown target `{target}`"
+        problem = locator.diagnostic(("target",), "unknown-target", message, hint=hint)
+        raise InvalidFiles(f"{FILE} is invalid", (problem,))
+    return Project(root, settings.get("engine", "preview"), target, targets)
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _settings(path: Path) -> tuple[dict[str, Any], Locator | None]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return {}
-    settings, _, problems = spec.parse_mapping(data, path.name, "project")
+        return {}, None
+    settings, locator, problems = spec.parse_mapping(data, path.name, "project")
     errors = [each for each in problems if each.severity is Severity.ERROR]
     if settings is None or errors:
         raise InvalidFiles(f"{path.name} is invalid", problems)
-    return settings
+    return settings, locator
 
 
 def _local(root: Path, name: str, settings: Mapping[str, object]) -> Target:

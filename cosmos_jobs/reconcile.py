@@ -120,12 +120,13 @@ class Reconciler:
         desired: Sequence[Desired],
         sources: Mapping[str, Source],
         starts: Mapping[str, tuple[str, int]],
+        paths: Mapping[str, str],
     ) -> frozenset[str]:
         """Record what the jobs desire, and queue runs: `starts` maps them to target and attempts.
 
-        Return the runs that are queued now. One transaction: of two applies
-        that start a run, the second finds that it has been tried once more
-        than its plan knew, and leaves it.
+        `paths` are the jobs' files. Return the runs that are queued now. One
+        transaction: of two applies that start a run, the second finds that it
+        has been tried once more than its plan knew, and leaves it.
         """
         with self._store.transaction() as change:
             known = {each.run.id: change.run(each.run.id) for each in desired}
@@ -143,6 +144,7 @@ class Reconciler:
             change.put_runs(
                 record for run_id, record in records.items() if record is not known[run_id]
             )
+            change.put_jobs({job: path for job, path in paths.items() if change.job(job) != path})
             prompts = map(self._prompt_record, sources.values())
             change.put_prompts(each for each in prompts if change.prompt(each.prompt.id) != each)
         return frozenset(record.run.id for members in queued.values() for record in members)
@@ -310,6 +312,9 @@ class Reconciler:
             watch.texts.update(await watch.site.executor.read(watch.batch.id, new))
         told = watch.engine.outcomes(watch.batch, watch.status, watch.texts)
         watch.outcomes = {**told, **watch.outcomes}
+        for run_id, outcome in watch.outcomes.items():
+            if outcome.state is not State.SUCCEEDED and run_id not in watch.ended:
+                self._keep_log(watch, run_id)
         for run_id, outcome in told.items():
             fetched = run_id in watch.outputs or run_id in watch.ended
             if outcome.state is State.SUCCEEDED and not fetched and run_id in known.runs:
@@ -336,10 +341,16 @@ class Reconciler:
             return
         output = Output(sha256[video.name], video.stat().st_size, found.frames)
         prompt = known.prompts[record.run.prompt_id]
-        (folder / "log.txt").write_text(watch.status.log)
+        self._keep_log(watch, run_id)
         files.write(folder / "manifest.json", _manifest(watch, record, prompt, outcome, output))
         self._outputs.link(record)
         watch.outputs[run_id] = output
+
+    def _keep_log(self, watch: _Watch, run_id: str) -> None:
+        """Leave the end of the batch's log where a run's files are: also where it failed."""
+        folder = self._outputs.folder(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").write_text(watch.status.log)
 
     # --- record ---------------------------------------------------------------------------
 
@@ -389,7 +400,13 @@ def _observe(change: Transaction, watch: _Watch, run_ids: Sequence[str]) -> list
         before = change.run(run_id)
         outcome, output = watch.outcomes.get(run_id), watch.outputs.get(run_id)
         after = before and lifecycle.observe(
-            before, watch.batch, watch.status, outcome, output, time.time()
+            before,
+            watch.batch,
+            watch.status,
+            outcome,
+            output,
+            time.time(),
+            watch.site.host.name,
         )
         watch.begun.add(run_id)
         # A run that was removed, or that another batch has taken over, is none of ours.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosmos_jobs import files
+import orjson
+
+from cosmos_jobs import files, schema
 
 SETTINGS = b"""\
 # Settings of this project; every path of a job file is relative to this folder.
@@ -44,6 +46,8 @@ def _contents() -> dict[str, bytes]:
         "cosmos-jobs.yaml": SETTINGS,
         "jobs/sunsets.yaml": (samples / "jobs" / "sunsets.yaml").read_bytes(),
         ".gitignore": IGNORE,
+        # Editors find it by the first line of the job files.
+        "schemas/job.schema.json": orjson.dumps(schema.load("job"), option=orjson.OPT_INDENT_2),
         **{str(path.relative_to(samples)): path.read_bytes() for path in videos},
     }
 

@@ -56,15 +56,31 @@ def parse(
     `target` stand in for what the file leaves out, `targets` are the known names.
     Never raises on account of `data`.
     """
+    job, diagnostics = read(data, path, engine=engine, target=target, targets=targets)
+    failed = any(one.severity is Severity.ERROR for one in diagnostics)
+    return (None if failed else job), diagnostics
+
+
+def read(
+    data: bytes,
+    path: str,
+    *,
+    engine: str,
+    target: str,
+    targets: Collection[str],
+) -> tuple[JobSpec | None, tuple[Diagnostic, ...]]:
+    """Return what could be read of the job in `data`, and every problem of the file.
+
+    Like `parse`, but in spite of errors there is a job with the parts that
+    hold, so that the files it names can be looked at too.
+    """
     document, problems = yamltext.read(data, path)
     value, found = _mapping(document, problems, "job")
     if value is None:
         return None, _settled(found)
     reader = _Reader(document, value, found, engine)
     job = reader.job(target, targets)
-    diagnostics = _settled(reader.found) + reader.unreported()
-    failed = any(one.severity is Severity.ERROR for one in diagnostics)
-    return (None if failed else job), diagnostics
+    return job, _settled(reader.found) + reader.unreported()
 
 
 def parse_mapping(

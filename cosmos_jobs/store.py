@@ -52,13 +52,21 @@ class Store:
 
     def snapshot(self) -> Snapshot:
         """Return all that is known; an absent file is an empty store."""
-        tables = self._load()
-        meta = tables["meta"]["store"]
+        meta = self._load()["meta"]["store"]
+        runs = self.table("runs")
+        try:
+            states = {key: _STATES[each["state"]] for key, each in runs.items()}
+            sizes = {key: each["output"]["size"] for key, each in runs.items() if "output" in each}
+            jobs = {key: each["path"] for key, each in self.table("jobs").items()}
+        except (KeyError, TypeError) as error:
+            raise self.damaged("a record is not as it should be") from error
         return Snapshot(
             _Decoded(self, "runs", _record),
-            self._states(),
+            states,
             _Decoded(self, "prompts", _prompt_record),
             _Decoded(self, "batches", _batch),
+            jobs,
+            sizes,
             meta["lineage"],
             meta["serial"],
         )
@@ -66,12 +74,6 @@ class Store:
     def table(self, name: str) -> dict[str, Document]:
         """Return the documents of a table as last read."""
         return self._tables.get(name, {})
-
-    def _states(self) -> dict[str, State]:
-        try:
-            return {key: _STATES[each["state"]] for key, each in self.table("runs").items()}
-        except (KeyError, TypeError) as error:
-            raise self.damaged("a run has no valid state") from error
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -121,10 +123,14 @@ class Store:
     def _parsed(self, data: bytes) -> Tables:
         try:
             tables: Tables = orjson.loads(data)
-            found = tables["meta"]["store"]["format"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            meta = tables["meta"]["store"]
+            found, lineage, serial = meta["format"], meta["lineage"], meta["serial"]
+            kinds = [type(each) for each in (found, lineage, serial, *tables.values())]
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise self.damaged("it is not a whole state file") from error
-        if not isinstance(found, int) or found > FORMAT:
+        if kinds != [int, str, int, *(dict for _ in tables)]:
+            raise self.damaged("it is not a whole state file")
+        if found > FORMAT:
             raise StoreError(
                 f"{self.path} has format {found}; this cosmos-jobs knows up to {FORMAT}",
                 hint="upgrade: pip install --upgrade cosmos-jobs",
@@ -180,6 +186,14 @@ class Transaction:
     def put_batches(self, batches: Iterable[Batch]) -> None:
         """Add or replace batches."""
         self._put("batches", {each.id: _batch_document(each) for each in batches})
+
+    def put_jobs(self, paths: Mapping[str, str]) -> None:
+        """Note which files jobs come from."""
+        self._put("jobs", {name: {"path": path} for name, path in paths.items()})
+
+    def job(self, name: str) -> str:
+        """Return the file that a job was last applied from, or ""."""
+        return str((self._get("jobs", name) or {}).get("path", ""))
 
     def remove(self, table: str, ids: Iterable[str]) -> None:
         """Remove documents of a table; ids that are not there do not matter."""

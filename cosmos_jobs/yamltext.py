@@ -151,9 +151,9 @@ class Document:
         node = Node(line, column, line, column + 1, None)
         return self.at_node(node, code, message, hint=hint)
 
-    def character(self, line: int, column: int) -> str:
-        """Return one character of the text, counted from 0; "" beyond the end of its line."""
-        return self._line(line)[column : column + 1]
+    def line(self, number: int) -> str:
+        """Return one line of the text, counted from 0; "" beyond its end."""
+        return self._lines[number] if number < len(self._lines) else ""
 
     def text(self, at: Where) -> str:
         """Return the scalar at `at` as it is written: `1e3` stays `1e3`."""
@@ -168,15 +168,12 @@ class Document:
         node = self._find(at, key=False)
         if node is None or not node.plain:
             return ""
-        found = re.match(r"[ \t](#.*)", self._line(node.end_line)[node.end_column :])
+        found = re.match(r"[ \t](#.*)", self.line(node.end_line)[node.end_column :])
         return found[1] if found else ""
 
     @cached_property
     def _lines(self) -> list[str]:
         return _LINE_BREAK.split(self._text)
-
-    def _line(self, number: int) -> str:
-        return self._lines[number] if number < len(self._lines) else ""
 
     def _find(self, at: Where, *, key: bool) -> Node | None:
         """Return the node at `at`; where there is none, its nearest parent."""
@@ -194,14 +191,14 @@ class Document:
         return node
 
     def _span(self, node: Node) -> Span:
-        line = self._line(node.line)
+        line = self.line(node.line)
         last = len(line.rstrip()) if node.end_line > node.line else node.end_column
         return Span(node.line + 1, node.column + 1, max(last, node.column + 1) + 1)
 
     def _part(self, node: Node, part: str, nth: int) -> Span | None:
         for number in range(node.line, min(node.end_line, len(self._lines) - 1) + 1):
             start = node.column if number == node.line else 0
-            for found in re.finditer(re.escape(part), self._line(number)[start:]):
+            for found in re.finditer(re.escape(part), self.line(number)[start:]):
                 if nth == 0:
                     column = start + found.start() + 1
                     return Span(number + 1, column, column + len(part))
@@ -211,7 +208,7 @@ class Document:
     def _build(
         self, span: Span | None, code: str, message: str, hint: str, note: str, severity: Severity
     ) -> Diagnostic:
-        source = "" if span is None else self._line(span.line - 1)
+        source = "" if span is None else self.line(span.line - 1)
         return Diagnostic(code, message, self.path, span, source, hint, note, severity)
 
 
@@ -239,7 +236,7 @@ def read(data: bytes, path: str) -> tuple[Document, tuple[Diagnostic, ...]]:
 
 
 def _too_large(data: bytes, path: str) -> Diagnostic:
-    message = f"the file has {len(data) / 2**20:.1f} MiB; {MAX_BYTES // 2**20} MiB is the most"
+    message = f"the file has more than {MAX_BYTES // 2**20} MiB"
     return Diagnostic("file-too-large", message, path, hint="split it into several job files")
 
 
@@ -517,11 +514,20 @@ class _Builder:
     def _syntax_error(self, error: yaml.YAMLError) -> None:
         mark = getattr(error, "problem_mark", None)
         line, column = (mark.line, mark.column) if mark else (0, 0)
-        self.problems.append(self._document.at_line(line, column, *self._explained(error, mark)))
+        code, message, hint = self._explained(error, mark)
+        start = getattr(error, "context_mark", None)
+        # At the end of the file there is nothing to show; what was begun and not ended is.
+        if start and not self._document.line(line).strip():
+            line, column = start.line, start.column
+            if " #" in self._document.line(line)[column:]:
+                hint = (
+                    "quote the text with ` #` in it: YAML takes the rest of the line as a comment"
+                )
+        self.problems.append(self._document.at_line(line, column, code, message, hint))
 
     def _explained(self, error: yaml.YAMLError, mark: Mark | None) -> tuple[str, str, str]:
         """Return code, message and hint of a syntax error."""
-        if mark and self._document.character(mark.line, mark.column) == "\t":
+        if mark and self._document.line(mark.line)[mark.column : mark.column + 1] == "\t":
             return "tab", "YAML does not allow a tab here", "indent with spaces"
         problem = getattr(error, "problem", None) or "it cannot be read"
         hints = (hint for part, hint in _SYNTAX_HELP if part in problem)

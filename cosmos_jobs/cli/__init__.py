@@ -105,9 +105,8 @@ def _run(name: str) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone, as `| head` does: nobody is left to be told.
-        sys.stderr.close()
+    except SystemExit:
+        # So click ends when the reader of stdout has gone, as `| head` does: no failure of ours.
         return 0
     except OSError as error:
         # A full disk, a folder that may not be written: the machine's, and not a bug.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from cosmos_jobs.errors import UsageError
+from cosmos_jobs.errors import CosmosJobsError, UsageError
 
 if TYPE_CHECKING:
     from cosmos_jobs.model import Diagnostic
@@ -40,7 +41,10 @@ def complete_ids(
     context: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the ids in the store that begin as typed."""
-    known = operations(context.params.get("project")).store.snapshot()
+    try:
+        known = operations(context.params.get("project")).store.snapshot()
+    except CosmosJobsError:
+        return []
     prompts = {key: known.prompts[key].name for key in known.prompts if key.startswith(incomplete)}
     runs = {key: str(known.states[key]) for key in known.states if key.startswith(incomplete)}
     return [CompletionItem(key, help=text) for key, text in {**prompts, **runs}.items()]
@@ -77,13 +81,35 @@ def format_option(choice: click.Choice[str] = FORMATS) -> Callable[[_Command], _
     return click.option("--format", "form", type=choice, default="text", show_default=True)
 
 
-def operations(project: Path | None) -> WorkflowOperations:
-    """Return the operations of the project in a folder, or around the working directory."""
+def echo(text: str | bytes, *, nl: bool = True) -> None:
+    """Write to stdout; when its reader has gone, as `| head` does, work goes on in silence."""
+    try:
+        click.echo(text, nl=nl)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whatever is written or flushed later, at exit too, has somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def operations(project: Path | None, paths: Sequence[str] = ()) -> WorkflowOperations:
+    """Return the operations of the project in a folder, or around the working directory.
+
+    Outside of any project it is the one around the first of `paths`.
+    """
     from cosmos_jobs import project as projects
     from cosmos_jobs.operations import WorkflowOperations
 
-    root = project.resolve() if project else projects.find(Path.cwd())
+    root = project.resolve() if project else projects.find(_start(paths))
     return WorkflowOperations(projects.load(root))
+
+
+def _start(paths: Sequence[str]) -> Path:
+    """Return where the search for the project begins: here, or at the first path elsewhere."""
+    from cosmos_jobs import project as projects
+
+    places = (Path.cwd(), *(Path(path).resolve().parent for path in paths[:1]))
+    found = (place for place in places if (projects.find(place) / projects.FILE).is_file())
+    return next(found, places[0])
 
 
 def paths_or_jobs(paths: Sequence[str], ops: WorkflowOperations) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -45,7 +47,7 @@ def validate_command(
     """
     from cosmos_jobs.render import diagnostics
 
-    ops = common.operations(project)
+    ops = common.operations(project, paths)
     chosen = common.paths_or_jobs(paths, ops)
     jobs, problems = ops.validate(chosen, hashing=common.hashing(quiet=quiet))
     wrong = any(each.severity is Severity.ERROR for each in problems)
@@ -78,6 +80,7 @@ def _selecting(command: common._Command) -> common._Command:
             metavar="PROMPT|rs_…",
             multiple=True,
             help="Only this prompt's runs, or this run. May be repeated.",
+            shell_complete=common.complete_ids,
         ),
         click.option("--target", metavar="NAME", default="", help="Run on this target instead."),
         common.job_files,
@@ -115,27 +118,36 @@ def plan_command(
       cosmos-jobs plan --out night.plan        then: cosmos-jobs apply night.plan
       cosmos-jobs plan --exit-code -q          in scripts: 1 means changes
     """
-    ops = common.operations(project)
+    ops = common.operations(project, paths)
     selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
     planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
     _show(planned, form, quiet=quiet, verbose=verbose)
     if out:
-        try:
-            files.write(out, planfile.dump(planned))
-        except OSError as error:
-            raise UsageError(f"cannot write {out}: {error.strerror}") from error
+        _save(ops, planned, out)
         if not quiet:
             click.echo(f"Saved. Apply exactly this: cosmos-jobs apply {out}", err=True)
     if exit_code and plans.count(planned, *STARTS):
         click.get_current_context().exit(1)
 
 
+def _save(ops: WorkflowOperations, planned: Planned, out: Path) -> None:
+    """Save a plan with paths that hold wherever in the project it is applied."""
+    if not out.resolve().parent.is_dir():
+        raise UsageError(f"cannot write {out}: there is no folder {out.parent}")
+    paths = (os.path.relpath(path, ops.project.root) for path in planned.selection.paths)
+    selection = replace(planned.selection, paths=tuple(paths))
+    try:
+        files.write(out, planfile.dump(replace(planned, selection=selection)))
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}") from error
+
+
 def _show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
     common.warn(planned.warnings, quiet=quiet)
     if form == "json":
-        click.echo(planfile.dump(planned), nl=False)
+        common.echo(planfile.dump(planned), nl=False)
     elif not quiet:
-        click.echo(plans.text(planned, verbose=verbose))
+        common.echo(plans.text(planned, verbose=verbose))
 
 
 @click.command("apply")
@@ -180,8 +192,10 @@ def apply_command(
       cosmos-jobs apply jobs/sunsets.yaml --only golden
       cosmos-jobs apply night.plan             refused when the world moved on
     """
-    ops = common.operations(project)
-    if len(paths) == 1 and paths[0].endswith((".plan", ".json")):
+    ops = common.operations(project, paths)
+    if any(map(_is_plan, paths)):
+        if len(paths) > 1 or only or target or force:
+            raise UsageError("a saved plan is applied as it is: alone, and without selection")
         planned = _saved(ops, Path(paths[0]), quiet=quiet)
     else:
         selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
@@ -215,11 +229,19 @@ def preview_command(
     Examples:
       cosmos-jobs preview jobs/night.yaml      videos in outputs/night.preview/
     """
-    ops = common.operations(project)
+    ops = common.operations(project, paths)
     selection = Selection(common.paths_or_jobs(paths, ops), only=only, preview=True)
     planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
     _show(planned, "text", quiet=quiet, verbose=verbose)
     _apply(ops, planned, max_runs, keep_going=True, quiet=quiet, verbose=verbose)
+
+
+def _is_plan(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return path.endswith(".plan") or planfile.FORMAT.encode() in file.read(100)
+    except OSError:
+        return path.endswith(".plan")
 
 
 def _saved(ops: WorkflowOperations, path: Path, *, quiet: bool) -> Planned:
@@ -262,9 +284,20 @@ def _apply(
     from cosmos_jobs.render.progress import reporter
 
     pending = plans.count(planned, Action.WAIT, *STARTS)
-    with reporter(planned, quiet=quiet or not pending, verbose=verbose) as notify:
-        applied = ops.apply(planned, notify, max_runs=max_runs, fail_fast=not keep_going)
+    try:
+        with reporter(planned, quiet=quiet or not pending, verbose=verbose) as notify:
+            applied = ops.apply(planned, notify, max_runs=max_runs, fail_fast=not keep_going)
+    except KeyboardInterrupt:
+        click.echo(
+            "Stopped. What was made is kept, what was at work here has been ended;"
+            " the same command goes on.",
+            err=True,
+        )
+        raise
+    failed = any(record.state in FAILED for record in applied.records)
     if not quiet and pending:
-        click.echo(results.text(applied, ops.project.root))
-    if any(record.state in FAILED for record in applied.records):
+        common.echo(results.text(applied, ops.project.root))
+    elif quiet and failed:
+        click.echo(results.text(applied, ops.project.root), err=True)
+    if failed:
         click.get_current_context().exit(1)

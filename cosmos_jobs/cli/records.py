@@ -148,15 +148,21 @@ def prune_command(
       cosmos-jobs prune --cache
     """
     ops = common.operations(project)
+    if job and paths:
+        raise UsageError("--job is for a job whose file is gone; leave out the files")
     if cache:
         freed = 0 if dry_run else ops.prune_cache()
         click.echo("The cache would be emptied." if dry_run else f"Freed {_size(freed)}.")
         return
     leaving = ops.job_runs(job) if job else ops.orphans(common.paths_or_jobs(paths, ops))
     for name, record in leaving:
-        click.echo(f"- {record.run.id}  {name}/{record.jobs[name]}")
-    size = sum(ops.outputs.size(record.run.id) for _, record in leaving)
-    total = f"{plans.plural(len(leaving), 'run')}, {_size(size)}"
+        others = "" if len(record.jobs) == 1 else "  (stays in other jobs)"
+        click.echo(f"- {record.run.id}  {name}/{record.jobs[name]}{others}")
+    going = [record for _, record in leaving if len(record.jobs) == 1]
+    size = sum(ops.outputs.size(record.run.id) for record in going)
+    total = f"{plans.plural(len(going), 'run')}, {_size(size)}"
+    for name in () if job else ops.jobs_without_file():
+        click.echo(f"The file of job `{name}` is gone; see: cosmos-jobs prune --job {name}")
     if dry_run:
         click.echo(f"To remove: {total}." if leaving else "No run has left its job file.")
         return
@@ -166,8 +172,11 @@ def prune_command(
                 "prune deletes videos and there is no terminal to ask on", hint="--yes"
             )
         click.confirm(f"Remove {total}?", abort=True)
-    freed = ops.prune(leaving)
-    click.echo(f"Removed {plans.plural(len(leaving), 'run')}; freed {_size(freed)}.")
+    done = ops.prune(leaving)
+    said = [f"Removed {plans.plural(done.removed, 'run')}"]
+    said += [f"{done.kept:,} kept by other jobs"] if done.kept else []
+    said += [f"{done.in_flight:,} in flight left alone"] if done.in_flight else []
+    click.echo(f"{', '.join(said)}; freed {_size(done.freed)}.")
 
 
 def _prompt_document(record: PromptRecord) -> dict[str, object]:

@@ -20,7 +20,9 @@ LOG_TAIL_BYTES = 8192
 CLAIM_GRACE_S = 10
 KILL_GRACE_S = 10
 
-# Prints the birth of process $1, nothing when it is dead or a zombie.
+# birth: prints the birth of process $1, nothing when it is dead or a zombie.
+# lives: says whether the batch of process $1, born $2, is alive: that process,
+# or after its death any other of its group, which keeps the number from being reused.
 # Fields of /proc/<pid>/stat: proc(5); the name in parentheses may hold spaces.
 _BIRTH = """\
 birth() {
@@ -29,11 +31,25 @@ birth() {
     set -- ${stat_line##*) }
     [ "$1" = Z ] && return 0
     shift 19
-    printf '%s@%s' "$1" "$(cat /proc/sys/kernel/random/boot_id)"
+    printf '%s@%s' "$1" "$(boot)"
   else
     ps -o stat= -p "$1" | grep -q '^Z' || ps -o lstart= -p "$1" | tr -s ' ' '_'
   fi
 }
+lives() {
+  [ -n "$2" ] || return 1
+  now_born=$(birth "$1")
+  [ "$now_born" = "$2" ] && return 0
+  # Another process has the number, or the machine was started anew.
+  [ -z "$now_born" ] && [ "${2##*@}" = "$(boot)" ] || return 1
+  for stat_file in /proc/[0-9]*/stat; do
+    IFS= read -r stat_line 2>/dev/null < "$stat_file" || continue
+    set -- "$1" "$2" ${stat_line##*) }
+    [ "$5" = "$1" ] && [ "$3" != Z ] && return 0
+  done
+  return 1
+}
+boot() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
 """
 
 _RUN = """\
@@ -62,7 +78,7 @@ for batch in {ids}; do
   pid= born= life=running
   if [ -f "$batch/claim/pid" ]; then
     read -r pid born < "$batch/claim/pid"
-    [ -n "$born" ] && [ "$(birth "$pid")" = "$born" ] || life=gone
+    lives "$pid" "$born" || life=gone
   elif [ -f "$batch/cancel" ]; then
     life=gone
   else
@@ -84,7 +100,7 @@ done
 _CANCEL = """\
 {birth}
 mkdir -p {batches} && cd {batches} || exit 1
-alive() {{ [ -n "$born" ] && [ "$(birth "$pid")" = "$born" ]; }}
+alive() {{ lives "$pid" "$born"; }}
 for batch in {ids}; do
   mkdir -p "$batch" && : > "$batch/cancel"
   mkdir "$batch/claim" 2>/dev/null && continue

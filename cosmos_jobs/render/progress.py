@@ -32,7 +32,7 @@ class Tally:
         """Count an event."""
         if event.kind is Kind.FINISHED:
             self.done += 1
-            self.failed += event.state is not State.SUCCEEDED
+            self.failed += event.state in (State.FAILED, State.BLOCKED, State.LOST)
         elif event.kind is Kind.PROGRESS:
             # A batch that has ended leaves the sum: what it made stays counted.
             if event.frames < self._frames:

@@ -42,7 +42,8 @@ def text(applied: Applied, root: Path) -> str:
 
 
 def _up_to_date(record: Record, applied: Applied) -> bool:
-    return record.state is State.SUCCEEDED and record.run.id not in applied.started
+    made = applied.started | applied.awaited
+    return record.state is State.SUCCEEDED and record.run.id not in made
 
 
 def _failures(applied: Applied, places: dict[str, str]) -> Iterator[str]:
@@ -73,6 +74,7 @@ def run(record: Record, prompt: PromptRecord | None, video: Path) -> str:
         "state": str(record.state),
         "reason": record.reason,
         "video": str(video) if record.output else "",
+        "log": str(video.with_name("log.txt")) if record.attempts else "",
         "jobs": ", ".join(f"{job} ({place})" for job, place in record.jobs.items()),
         "prompt": f"{made.prompt_id}  {prompt.prompt.text if prompt else ''}".rstrip(),
         "engine": f"{made.engine} (contract {made.contract})",

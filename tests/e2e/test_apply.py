@@ -95,7 +95,7 @@ def test_a_deleted_output_is_made_again(project: Project) -> None:
     plan = project.run("plan", "--only", "golden")
     project.run("apply", "--only", "golden")
 
-    assert "~ 1 retry: the output file is missing" in plan.stdout
+    assert "~ 1 retry: its video is missing or damaged" in plan.stdout
     assert project.summary() == {"create": 4, "keep": 4}
     assert project.made().count(str(lost["id"])) == 2
 
@@ -118,6 +118,30 @@ def test_a_corrupt_video_fails_its_own_runs_only_and_is_retried(project: Project
     clip.write_bytes(whole)
     project.run("apply")
     assert project.summary() == {"keep": RUNS, "orphan": 2}
+
+
+def test_a_damaged_output_is_made_again(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+    damaged = project.root / "outputs" / "runs" / str(project.runs()[0]["id"]) / "output.mp4"
+    whole = damaged.read_bytes()
+    damaged.unlink()
+    damaged.write_bytes(whole[:-10])
+
+    project.run("apply", "--only", "golden")
+
+    assert damaged.read_bytes() == whole
+
+
+def test_a_run_that_failed_leaves_its_log(project: Project) -> None:
+    damage(project.root / "clips" / "b" / "color.mp4")
+    project.run("apply", exit_code=1)
+    failed = next(run for run in project.runs() if run["state"] == "failed")
+
+    shown = project.run("show", str(failed["id"])).stdout
+
+    log = project.root / "outputs" / "runs" / str(failed["id"]) / "log.txt"
+    assert f"failed {failed['id']}" in log.read_text()
+    assert str(log) in shown
 
 
 def test_force_runs_again_and_keeps_the_history(project: Project) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from cosmos_jobs.cli import COMMANDS, program
 
-from .conftest import RUNS, Project
+from .conftest import RUNS, Project, damage
 
 ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -198,6 +198,17 @@ def test_a_reader_that_goes_away_is_no_error(project: Project) -> None:
     _, err = process.communicate(timeout=60)
 
     assert "Traceback" not in err
+    assert process.returncode == 0
+
+
+def test_apply_goes_on_when_its_reader_goes_away(project: Project) -> None:
+    process = project.start("apply")
+    assert process.stdout is not None
+    process.stdout.close()
+
+    process.communicate(timeout=60)
+
+    assert project.summary() == {"keep": RUNS}
 
 
 def test_a_terminal_gets_a_bar_and_colours(project: Project) -> None:
@@ -336,6 +347,91 @@ def test_a_sub_folder_of_the_project_is_the_same_project(project: Project) -> No
     assert f"{RUNS} to run" in planned.stdout
     assert not (deep.root / ".cosmos-jobs").exists()
     assert (project.root / ".cosmos-jobs" / "cache").is_dir()
+
+
+def test_the_project_of_a_job_file_elsewhere_is_found(project: Project) -> None:
+    above = Project(project.root.parent)
+
+    planned = above.run("plan", f"{project.root.name}/jobs/small.yaml")
+    chosen = above.run("plan", "-C", str(project.root), "jobs/small.yaml")
+
+    assert f"{RUNS} to run" in planned.stdout
+    assert f"{RUNS} to run" in chosen.stdout
+    assert not (above.root / ".cosmos-jobs").exists()
+
+
+def test_the_name_of_a_job_belongs_to_its_file(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+    copy = project.root / "copy.yaml"
+    copy.write_text(project.job.read_text().replace("golden hour", "noon"))
+
+    refused = project.run("prune", "copy.yaml", "--yes", exit_code=3)
+    kept = project.run("prune", "--job", "small", "--yes", exit_code=2)
+    project.job.unlink()
+    moved = project.run("plan", "copy.yaml")
+
+    assert "the job name `small` belongs to jobs/small.yaml" in refused.stderr
+    assert "its file" not in kept.stdout
+    assert len(list((project.root / "outputs" / "runs").iterdir())) == 4
+    assert "prompt text changed" in moved.stdout
+
+
+def test_a_job_whose_file_is_gone_can_be_pruned(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+    (project.root / "jobs" / "other.yaml").write_text(
+        project.job.read_text().replace("name: small", "name: other")
+    )
+    project.job.unlink()
+
+    told = project.run("prune", "--dry-run")
+    done = project.run("prune", "--job", "small", "--yes")
+
+    assert "cosmos-jobs prune --job small" in told.stdout
+    assert "Removed 4 runs" in done.stdout
+
+
+def test_an_unknown_default_target_is_a_wrong_file(project: Project) -> None:
+    (project.root / "cosmos-jobs.yaml").write_text("version: 1\ntarget: h100\n")
+
+    refused = project.run("plan", exit_code=3)
+
+    assert "cosmos-jobs.yaml:2:9" in refused.stderr
+    assert "the targets are local" in refused.stderr
+
+
+def test_quiet_still_tells_what_failed(project: Project) -> None:
+    damage(project.root / "clips" / "b" / "color.mp4")
+
+    done = project.run("apply", "-q", exit_code=1)
+
+    assert done.stdout == ""
+    assert "golden/b-edges" in done.stderr
+
+
+def test_a_plan_says_that_apply_will_refuse_an_engine(project: Project) -> None:
+    project.edit("version: 1", "version: 1\nengine: cosmos3")
+
+    planned = project.run("plan")
+
+    assert "cannot run the engine `cosmos3`" in planned.stdout
+
+
+def test_a_folder_in_the_way_is_told_without_a_traceback(project: Project) -> None:
+    (project.root / "outputs").write_text("in the way")
+
+    refused = project.run("apply", exit_code=5)
+
+    assert "Not a directory" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_problems_of_text_and_of_files_come_together_in_order(project: Project) -> None:
+    project.edit("b: clips/b", "b: clips/c")
+    project.edit("0.25]", "1.25]")
+
+    refused = project.run("plan", exit_code=3)
+
+    assert refused.stderr.index("missing-folder") < refused.stderr.index("out-of-range")
 
 
 def test_several_files_and_folders_are_taken_together(project: Project) -> None:

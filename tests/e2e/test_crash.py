@@ -91,6 +91,26 @@ def test_a_killed_engine_is_lost_and_its_runs_are_made_by_the_next_apply(project
     assert project.summary() == {"keep": RUNS}
 
 
+def test_runs_in_flight_on_a_target_that_is_gone_can_be_given_up(project: Project) -> None:
+    settings = project.root / "cosmos-jobs.yaml"
+    settings.write_text("version: 1\ntargets: {big: {max_batch: 1}}\n")
+    client = project.start("apply", "--target", "big")
+    batches = project.root / ".cosmos-jobs" / "hosts" / "big" / "batches"
+    deadline = time.monotonic() + 60
+    while not list(batches.glob("*/claim/pid")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    client.send_signal(signal.SIGKILL)
+    client.communicate()
+    settings.write_text("version: 1\n")
+
+    refused = project.run("apply", exit_code=5)
+    project.job.unlink()
+    project.run("prune", "--job", "small", "--yes")
+
+    assert "`big` is no longer in cosmos-jobs.yaml" in refused.stderr
+    assert project.runs() == []
+
+
 def test_a_state_file_that_is_cut_is_refused_and_kept(project: Project) -> None:
     project.run("apply", "--only", "golden")
     state = project.root / ".cosmos-jobs" / "state.json"

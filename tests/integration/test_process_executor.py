@@ -119,6 +119,21 @@ def test_a_killed_batch_is_gone(bench: Bench) -> None:
     assert bench.wait(lambda status: status.life is not Life.RUNNING).life is Life.GONE
 
 
+def test_a_batch_whose_script_was_killed_lives_as_long_as_its_engine(bench: Bench) -> None:
+    bench.submit("sh", "-c", "sleep 60; true")
+    group = bench.pid()
+    bench.wait(lambda status: len(_members(group)) >= 2)
+    os.kill(group, signal.SIGKILL)
+    bench.wait(lambda status: group not in _members(group))
+
+    alive = bench.poll().life
+    bench.cancel()
+
+    assert alive is Life.RUNNING
+    assert bench.poll().life is Life.CANCELLED
+    assert not _members(group)
+
+
 def test_a_pid_that_another_process_has_now_is_not_believed(bench: Bench) -> None:
     bench.submit("sleep", "60")
     group = bench.pid()

@@ -135,6 +135,16 @@ def test_a_cut_file_is_refused_with_the_way_back(tmp_path: Path, cut: int) -> No
 
 
 @pytest.mark.parametrize(
+    "content", [b"[]", b"{}", b'{"meta":{"store":{"format":1}}}', b'{"meta":{"store":[]}}', b"null"]
+)
+def test_another_file_of_json_is_no_store(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.json").write_bytes(content)
+
+    with pytest.raises(StoreError, match="not a whole state file"):
+        Store(tmp_path / "state.json").snapshot()
+
+
+@pytest.mark.parametrize(
     "table",
     [
         {"rs_1": {"state": "dreaming"}},

@@ -92,7 +92,7 @@ def snapshot(records: Iterable[Record], expansions: Iterable[Expansion] = ()) ->
         for expansion in expansions
         for source in expansion.prompts.values()
     }
-    return Snapshot(known, states, prompts, {}, "lineage", 7)
+    return Snapshot(known, states, prompts, {}, lineage="lineage", serial=7)
 
 
 def planned(

@@ -122,7 +122,7 @@ def test_a_success_with_its_output_is_one(life: Life) -> None:
 def test_an_attempt_remembers_when_and_how_it_ended() -> None:
     after = observed(observed(QUEUED, Life.RUNNING), Life.EXITED, Outcome(State.FAILED, "no"))
 
-    assert after.attempts == (Attempt("ba_1", "local", State.FAILED, 10.0, 50.0, 0, "no"),)
+    assert after.attempts == (Attempt("ba_1", "local", State.FAILED, 10.0, 50.0, 0, reason="no"),)
 
 
 def test_a_run_that_ends_before_its_batch_ends_now() -> None:

@@ -428,13 +428,22 @@ def test_any_job_can_be_previewed() -> None:
     job = parsed(TRANSFER + "params: {seed: [1, 2]}\n")
     expansion, _ = expanded(job, contract=schema.contract("transfer2.5"))
 
-    shown = matrix.previewed(expansion, PREVIEW, "x.preview")
+    shown = matrix.previewed(expansion, schema.contract("transfer2.5"), PREVIEW, "x.preview")
 
     assert [each.place for each in shown.runs] == [each.place for each in expansion.runs]
     assert {each.run.engine for each in shown.runs} == {"preview"}
     assert {each.job for each in shown.runs} == {"x.preview"}
     assert params(shown.runs, "seed") == [(1,), (2,), (1,), (2,)]
-    assert all(str(each.run.params["note"]).startswith("transfer2.5") for each in shown.runs)
+    assert {each.run.params["note"] for each in shown.runs} == {"transfer2.5"}
+
+
+def test_a_preview_notes_what_differs_from_the_engines_defaults() -> None:
+    original = schema.contract("transfer2.5")
+    expansion, _ = expanded(parsed(TRANSFER + "params: {sigma_max: 80}\n"), contract=original)
+
+    shown = matrix.previewed(expansion, original, PREVIEW, "x.preview")
+
+    assert {each.run.params["note"] for each in shown.runs} == {"transfer2.5: sigma_max 80"}
 
 
 def test_nothing_is_made_of_a_job_without_videos() -> None:

@@ -130,7 +130,7 @@ def test_a_missing_output_is_made_again() -> None:
     made = planned(now, done(now), missing=(gone,))
 
     assert [(change.action, change.reason) for change in made.changes] == [
-        (Action.RETRY, "the output file is missing"),
+        (Action.RETRY, "its video is missing or damaged"),
         (Action.KEEP, "up to date"),
     ]
     assert made.changes[0].attempts == 1

@@ -32,7 +32,8 @@ def applied(*states: tuple[State, str], started: int = 40) -> Applied:
     now: Planned = planned([parsed(SWEEP)])
     pairs = zip(now.desired, states, strict=False)
     records = tuple(record(each, *state) for each, state in pairs)
-    return Applied(now, frozenset(each.run.id for each in records[:started]), records)
+    begun = frozenset(each.run.id for each in records[:started])
+    return Applied(now, begun, frozenset(), records)
 
 
 def text(applied: Applied) -> str:
@@ -125,6 +126,7 @@ def test_a_run_is_shown_with_all_that_is_known(monkeypatch: pytest.MonkeyPatch) 
         f"run             {now.run.id}",
         "state           succeeded",
         "video           outputs/video.mp4",
+        "log             outputs/log.txt",
         "jobs            x (golden/pier-default-seed1)",
         f"prompt          {now.run.prompt_id}  A pier",
         "                at dusk",

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -297,6 +297,108 @@ def test_bad_inputs_fail_their_run_with_a_reason_and_no_other(tmp_path: Path) ->
     assert all(text.startswith("the color video ") for text in reasons.values())
     assert f"failed rs_{2:016x} {reasons['text']}" in finished.stdout.splitlines()
     assert not list((tmp_path / "out").rglob(".*.mp4"))
+
+
+def recorded(path: Path) -> Path:
+    """Write a clip as cameras do: lossy H.264 with B-frames."""
+    camera = replace(video.VIEWING, options=(("preset", "medium"), ("crf", "18")))
+    random = np.random.default_rng(1)
+    scene = cv2.resize(random.integers(0, 255, (30, 60, 3), np.uint8), (400, 240))
+    with video.Writer(path, (320, 240), FPS, camera) as writer:
+        for number in range(30):
+            view = np.ascontiguousarray(scene[:, number : number + 320])
+            writer.write(np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2YUV_I420), np.uint8))
+    return path
+
+
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_flipped_bits_in_the_middle_of_a_video_are_not_painted_over(
+    tmp_path: Path, place: float
+) -> None:
+    color = recorded(tmp_path / "color.mp4")
+    content = bytearray(color.read_bytes())
+    start = content.index(b"mdat")
+    middle = start + int((len(content) - start) * place)
+    content[middle : middle + 64] = bytes(byte ^ 0x24 for byte in content[middle : middle + 64])
+    color.write_bytes(content)
+
+    finished = preview(tmp_path / "out", [run(1, color, {"edge": 1})])
+
+    assert finished.returncode == 1
+    assert reason(tmp_path / "out", 1).startswith("the color video is damaged ")
+
+
+def test_an_odd_message_between_the_pictures_is_no_damage(tmp_path: Path) -> None:
+    color = recorded(tmp_path / "color.mp4")
+    odd = tmp_path / "odd.mp4"
+    timing = bytes.fromhex("000000050601281180")  # a picture timing that ends too soon
+    with av.open(color) as source_file, av.open(odd, "w") as copy:
+        stream = copy.add_stream_from_template(source_file.streams.video[0])
+        for packet in source_file.demux():
+            if packet.dts is not None:
+                changed = av.Packet(timing + bytes(packet))
+                changed.pts, changed.dts, changed.stream = packet.pts, packet.dts, stream
+                changed.time_base, changed.is_keyframe = packet.time_base, packet.is_keyframe
+                copy.mux(changed)
+
+    finished = preview(tmp_path / "out", [run(1, odd, {"edge": 1})])
+
+    assert finished.returncode == 0, finished.stdout
+
+
+def test_an_output_folder_that_cannot_be_is_told_in_one_line(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4", frames=2)
+    (tmp_path / "file").touch()
+    lines = tmp_path / "runs.jsonl"
+    lines.write_text(json.dumps(run(1, color)))
+    out = tmp_path / "file" / "out"
+
+    ended = subprocess.run(
+        [*COMMAND, "-i", str(lines), "-o", str(out)], capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"{out} cannot be written: Not a directory\n"
+
+
+@pytest.mark.parametrize(("blocks", "told"), [(16, "its files cannot be written"), (0, None)])
+def test_a_disk_without_room_fails_runs_without_a_traceback(
+    tmp_path: Path, blocks: int, told: str | None
+) -> None:
+    color = film(tmp_path / "color.mp4", frames=20)
+    lines = tmp_path / "runs.jsonl"
+    lines.write_text(json.dumps(run(1, color)))
+    out = tmp_path / "out"
+    limited = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *COMMAND]
+
+    ended = subprocess.run(
+        [*limited, "-i", str(lines), "-o", str(out)], capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    if told is None:
+        assert ended.stderr == f"{out} cannot be written: File too large\n"
+    else:
+        assert reason(out, 1) == f"{told}: File too large"
+    assert not [path for path in out.rglob("*.mp4") if path.is_file()]
+
+
+def test_what_killed_programs_left_in_the_cache_goes_after_a_day(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4", frames=2)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    left = f".0123456789ab.edge-{0:032x}.mp4"
+    others = [f".0123456789ab.edge-{1:032x}.mp4", ".notes.mp4", f"vis-{0:032x}.mp4", "old.txt"]
+    for name in (left, *others):
+        (cache / name).write_bytes(b"old")
+        os.utime(cache / name, (0, 0))
+    os.utime(cache / others[0])
+
+    preview(tmp_path / "out", [run(1, color)], "--cache", str(cache))
+
+    assert not (cache / left).exists()
+    assert all((cache / name).exists() for name in others)
 
 
 def test_a_control_video_that_is_too_short_fails_its_run_alone(tmp_path: Path) -> None:

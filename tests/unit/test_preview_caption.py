@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cosmos_jobs.engines.preview import caption
+from cosmos_jobs.engines.preview.buckets import RESOLUTIONS, bucket
 from cosmos_jobs.engines.preview.requests import Params, Request, Source
 
 SOURCE = Source(Path("/color.mp4"), "0" * 64)
@@ -16,6 +18,11 @@ SOURCE = Source(Path("/color.mp4"), "0" * 64)
 def request(prompt: str = "A pier", **changes: object) -> Request:
     params = Params(**changes)  # type: ignore[arg-type]
     return Request(f"rs_{0:016x}", prompt, "", {"color": SOURCE}, {"edge": 0.7}, params)
+
+
+def widths(resolution: str) -> set[int]:
+    shapes = ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
+    return {bucket(resolution, width, height)[0] for width, height in shapes}
 
 
 NASTY = {
@@ -33,7 +40,7 @@ NASTY = {
 
 
 @pytest.mark.parametrize("prompt", NASTY.values(), ids=NASTY.keys())
-@pytest.mark.parametrize("width", [256, 480, 1280])
+@pytest.mark.parametrize("width", [192, 256, 480, 1280])
 def test_no_prompt_breaks_or_leaves_the_strip(prompt: str, width: int) -> None:
     strip = caption.strip(request(prompt, note=prompt), width)
 
@@ -61,6 +68,24 @@ def test_words_are_kept_whole_where_they_fit() -> None:
     lines = caption.wrap("golden hour over the harbour", 12, 110, 5)
 
     assert " ".join(lines) == "golden hour over the harbour"
+
+
+def test_scripts_without_spaces_fill_their_lines() -> None:
+    lines = caption.wrap("at 夕暮れの港で桟橋に雨が降る", 12, 100, 9)
+
+    assert len(lines[0]) > 3
+    assert "".join(lines) == "at 夕暮れの港で桟橋に雨が降る"
+
+
+@pytest.mark.parametrize("width", sorted({w for r in RESOLUTIONS for w in widths(r)}))
+def test_no_picture_is_too_narrow_for_title_and_weights(width: int) -> None:
+    weights = {"vis": 0.25, "edge": 0.25, "depth": 0.25, "seg": 0.25}
+
+    lines = caption.shown(replace(request(), weights=weights), width)
+
+    text = " ".join(line for line, _, _ in lines)
+    assert caption.TITLE in text
+    assert "weights: vis 0.25, edge 0.25, depth 0.25, seg 0.25" in text
 
 
 def test_control_characters_become_spaces_and_accents_join_their_letters() -> None:

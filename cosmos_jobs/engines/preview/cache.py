@@ -8,12 +8,16 @@ same bytes, so any number of programs may share a cache.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_jobs import files
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.[a-z]+-[0-9a-f]{32}\.(mp4|json)")
+"""The names of `files.replacing`, of maps and their labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,17 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._checked: dict[str, Entry] = {}
+
+    def sweep(self, before: float) -> None:
+        """Remove what killed programs left here: temporary files last written `before` a time.
+
+        The time is in seconds since 1970.
+        """
+        for path in self._root.glob(".*"):
+            if _TEMPORARY.fullmatch(path.name):
+                with suppress(OSError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     def find(self, name: str) -> Entry | None:
         """Return the map of this name, its content checked once per program, or None."""
@@ -48,7 +63,6 @@ class Cache:
     @contextmanager
     def adding(self, name: str) -> Iterator[Path]:
         """Give a temporary path for the map `name`; it is kept if the block does not raise."""
-        self._root.mkdir(parents=True, exist_ok=True)
         path = self._root / f"{name}.mp4"
         with files.replacing(path) as temporary:
             yield temporary

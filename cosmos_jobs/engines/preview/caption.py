@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from cosmos_jobs.engines.preview.maps import Pixels
 from cosmos_jobs.engines.preview.recipes import ROLE_OF, STAND_INS
 from cosmos_jobs.engines.preview.requests import Request
+
+Colour: TypeAlias = tuple[int, int, int]
 
 TITLE = "PREVIEW of the control maps, not model output"
 
@@ -30,21 +33,34 @@ def strip(request: Request, width: int) -> Pixels:
     laid side by side.
     """
     size, step, margin = _metrics(width)
-    lines = _lines(request, size, width - 2 * margin)
     image = np.empty((height(width), width, 3), np.uint8)
     image[:] = _BACKGROUND
     face = cv2.FontFace("sans")
-    for number, (text, colour, weight) in enumerate(lines, start=1):
+    for number, (text, colour, weight) in enumerate(shown(request, width), start=1):
         baseline = margin + number * step - size // 4
         cv2.putText(image, text, (margin, baseline), colour, face, size, weight)
     return image
 
 
+def shown(request: Request, width: int) -> Iterator[tuple[str, Colour, int]]:
+    """Yield the lines of a strip of this width, each with its colour and weight."""
+    size, _, margin = _metrics(width)
+    negative = f"  (negative: {request.negative})" if request.negative else ""
+    texts = (
+        (TITLE, _AMBER, _BOLD),
+        (request.prompt + negative, _WHITE, _REGULAR),
+        (_weights(request.weights), _WHITE, _BOLD),
+        (_details(request), _DIM, _REGULAR),
+    )
+    for count, (text, colour, weight) in zip(_rows(width), texts, strict=True):
+        for line in wrap(text, size, width - 2 * margin, count, weight):
+            yield line, colour, weight
+
+
 def height(width: int) -> int:
     """Return the height of the strips of this width, in pixels."""
     _, step, margin = _metrics(width)
-    lines = 2 + sum(_rows(width))
-    return -(-(lines * step + 2 * margin) // 16) * 16
+    return -(-(sum(_rows(width)) * step + 2 * margin) // 16) * 16
 
 
 def wrap(text: str, size: int, width: int, count: int, weight: int = _REGULAR) -> list[str]:
@@ -54,8 +70,7 @@ def wrap(text: str, size: int, width: int, count: int, weight: int = _REGULAR) -
     while rest and len(lines) < count:
         end = _fitting(rest, size, width, weight)
         if end < len(rest):
-            space = rest.rfind(" ", 0, end + 1)
-            end = space if space > 0 else end
+            end = _last_break(rest, end)
         lines.append(rest[:end].rstrip())
         rest = rest[end:].lstrip()
     if rest:
@@ -82,25 +97,14 @@ def _metrics(width: int) -> tuple[int, int, int]:
     return size, size * 13 // 10, size // 2
 
 
-def _rows(width: int) -> tuple[int, int]:
-    """Return how many lines the prompt and the parameters get."""
-    return (2, 2) if width >= 640 else (3, 4)
+def _rows(width: int) -> tuple[int, int, int, int]:
+    """Return how many lines the title, the prompt, the weights and the parameters get.
 
-
-def _lines(
-    request: Request, size: int, width: int
-) -> Iterator[tuple[str, tuple[int, int, int], int]]:
-    prompt, params = _rows(width)
-    negative = f"  (negative: {request.negative})" if request.negative else ""
-    texts = (
-        (TITLE, 1, _AMBER, _BOLD),
-        (request.prompt + negative, prompt, _WHITE, _REGULAR),
-        (_weights(request.weights), 1, _WHITE, _BOLD),
-        (_details(request), params, _DIM, _REGULAR),
-    )
-    for text, count, colour, weight in texts:
-        for line in wrap(text, size, width, count, weight):
-            yield line, colour, weight
+    Title and weights have room for all of theirs.
+    """
+    if width >= 640:
+        return 1, 2, 1, 2
+    return (1, 3, 1, 4) if width >= 320 else (2, 3, 2, 7)
 
 
 def _weights(weights: Mapping[str, float]) -> str:
@@ -126,6 +130,14 @@ def _details(request: Request) -> str:
         *([params.note] if params.note else []),
     ]
     return " · ".join(shown)
+
+
+def _last_break(text: str, end: int) -> int:
+    """Return where to end a line of at most `end` characters: after a word, if it has one."""
+    if unicodedata.east_asian_width(text[end]) in "WF":  # scripts that have no spaces
+        return end
+    space = text.rfind(" ", 0, end + 1)
+    return space if space > 0 else end
 
 
 def _fitting(text: str, size: int, width: int, weight: int) -> int:

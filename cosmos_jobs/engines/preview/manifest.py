@@ -9,11 +9,12 @@ from pathlib import Path
 
 import av
 import cv2
+import PIL
 
 import cosmos_jobs
 from cosmos_jobs import files
 from cosmos_jobs.engines.preview.cache import Entry
-from cosmos_jobs.engines.preview.compose import OUTPUT, Work, output_size
+from cosmos_jobs.engines.preview.encoding import OUTPUT, Work, output_size
 
 MANIFEST = "manifest.json"
 ERROR = "error.json"
@@ -49,7 +50,6 @@ def write(work: Work, maps: Mapping[str, Entry]) -> None:
 
 def write_error(folder: Path, run: str, reason: str) -> None:
     """Write why a run failed."""
-    folder.mkdir(parents=True, exist_ok=True)
     files.write(folder / ERROR, _json({"run": run, "status": "failed", "reason": reason}))
 
 
@@ -59,6 +59,7 @@ def software() -> dict[str, str]:
     return {
         "cosmos_jobs": cosmos_jobs.__version__,
         "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
         "av": av.__version__,
         "libavcodec": codecs,
     }

@@ -71,8 +71,9 @@ def edge(frame: Pixels, low: int, high: int) -> Pixels:
 def vis(frame: Pixels, downscale: int, factor: int) -> Pixels:
     """Return the blurred frame: bilateral filter at 1/`downscale`, then down and up by `factor`.
 
-    The last step is an antialiased bicubic; Pillow's differs from the
-    torchvision one of the model by at most two levels.
+    The last step is an antialiased bicubic. Against torchvision 0.29.1, which
+    the model calls, on a real recording, on noise and on blocks, with every
+    preset: at most 1 level of difference, below 0.0001 in the mean.
     """
     height, width = frame.shape[:2]
     small = resize(frame, (width // downscale, height // downscale))
@@ -80,9 +81,7 @@ def vis(frame: Pixels, downscale: int, factor: int) -> Pixels:
     blurred = resize(smooth, (width, height), cv2.INTER_LINEAR)
     if factor == 1:
         return blurred
-    bicubic = Image.Resampling.BICUBIC
-    coarse = Image.fromarray(blurred).resize((width // factor, height // factor), bicubic)
-    return np.asarray(coarse.resize((width, height), bicubic), np.uint8)
+    return _bicubic(_bicubic(blurred, (width // factor, height // factor)), (width, height))
 
 
 def luminance(frame: Pixels) -> Pixels:
@@ -111,6 +110,14 @@ def quantised(frame: Pixels, table: Pixels) -> Pixels:
     red, green, blue = (channel.astype(np.uint16) for channel in cv2.split(frame >> 3))
     index = (red << 2 * _LUT_BITS) | (green << _LUT_BITS) | blue
     return np.asarray(np.take(table, index, axis=0), np.uint8)
+
+
+def _bicubic(image: Pixels, size: Size) -> Pixels:
+    # In float: on bytes Pillow cuts off what overshoots in one direction before it filters the
+    # other, which torchvision does not; at hard edges that is up to 8 levels.
+    bands = (Image.fromarray(band.astype(np.float32)) for band in cv2.split(image))
+    resized = [np.asarray(band.resize(size, Image.Resampling.BICUBIC)) for band in bands]
+    return np.rint(cv2.merge(resized)).clip(0, 255).astype(np.uint8)
 
 
 def _nearest(colours: NDArray[np.int32]) -> Pixels:

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,8 @@ from cosmos_jobs.engines.preview import requests
 from cosmos_jobs.engines.preview.cache import Cache
 from cosmos_jobs.engines.preview.log import Log
 from cosmos_jobs.engines.preview.session import Session
+
+_STALE_S = 24 * 60 * 60
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,19 +33,26 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     cache = options.cache or options.output / ".cache"
-    return 0 if make(wanted, options.output, cache, options.jobs) else 1
+    try:
+        return 0 if make(wanted, options.output, cache, options.jobs) else 1
+    except OSError as error:
+        print(f"{options.output} cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
 
 
 def make(wanted: Sequence[requests.Request], out: Path, cache: Path, jobs: int) -> bool:
     """Make every run that has no manifest in `out` yet; return whether none failed.
 
     `jobs` is the number of threads that compute; the bytes do not depend on it.
+    Raises OSError where not even a failure can be written down.
     """
     cv2.setNumThreads(1)  # frames are what runs in parallel
     log = Log()
+    maps = Cache(cache)
+    maps.sweep(time.time() - _STALE_S)
     pool = ThreadPoolExecutor(jobs)
     try:
-        Session(out, Cache(cache), pool, jobs, log).make(wanted)
+        Session(out, maps, pool, jobs, log).make(wanted)
     finally:
         pool.shutdown(cancel_futures=True)
     return log.failures == 0

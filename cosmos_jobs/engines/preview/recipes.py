@@ -13,7 +13,7 @@ from cosmos_jobs.engines.preview.requests import Params, Request
 from cosmos_jobs.engines.preview.video import Video, VideoError
 from cosmos_jobs.model import CONTROLS
 
-VERSION = 1
+VERSION = 2
 """Raise it when a map's pixels or encoding change, so that no cached map is taken for another."""
 
 ROLE_OF = {"vis": "vis", "edge": "edge", "depth": "depth", "seg": "segmentation"}

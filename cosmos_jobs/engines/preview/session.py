@@ -10,12 +10,14 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import av
+
 from cosmos_jobs import files
-from cosmos_jobs.engines.preview import compose, manifest, video
+from cosmos_jobs.engines.preview import encoding, manifest, video
 from cosmos_jobs.engines.preview.cache import Cache, Entry
-from cosmos_jobs.engines.preview.compose import EXPECTED, Work
-from cosmos_jobs.engines.preview.compute import compute, interpolation
+from cosmos_jobs.engines.preview.encoding import EXPECTED, Work
 from cosmos_jobs.engines.preview.log import Log
+from cosmos_jobs.engines.preview.passes import compute, interpolation
 from cosmos_jobs.engines.preview.recipes import Recipe, recipes
 from cosmos_jobs.engines.preview.requests import Request, Source
 from cosmos_jobs.engines.preview.video import Video, VideoError
@@ -102,10 +104,8 @@ class Session:
             )
 
     def _encode(self, works: Sequence[Work]) -> None:
-        for work in works:
-            work.folder.mkdir(parents=True, exist_ok=True)
         try:
-            errors = compose.encode(works, self._map_of, self.pool, self.log.encoded)
+            errors = encoding.encode(works, self._map_of, self.pool, self.log.encoded)
         except VideoError as error:
             errors = {work.request.id: error for work in works}
         for work in works:
@@ -119,10 +119,8 @@ class Session:
     def _finish(self, work: Work) -> None:
         """Put the maps beside the output, then the manifest, which says that all is there."""
         maps = {kind: self._entry(recipe) for kind, recipe in work.recipes.items()}
-        controls = work.folder / "controls"
-        controls.mkdir(exist_ok=True)
         for kind, entry in maps.items():
-            files.link(entry.path, controls / f"{kind}.mp4")
+            files.link(entry.path, work.folder / "controls" / f"{kind}.mp4")
         (work.folder / manifest.ERROR).unlink(missing_ok=True)
         manifest.write(work, maps)
         self.log.made(work.request.id, work.clip.frames)
@@ -137,9 +135,16 @@ class Session:
         return self._entry(recipe).path
 
     def _fail(self, run: str, error: Exception) -> None:
-        reason = " ".join(str(error).split())
+        reason = _reason(error)
         manifest.write_error(self.out / run, run, reason)
         self.log.failed(run, reason)
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, on one line; trouble with inputs is a VideoError already."""
+    if isinstance(error, OSError | av.FFmpegError):
+        return f"its files cannot be written: {error.strerror or type(error).__name__}"
+    return " ".join(str(error).split())
 
 
 class _Probes:

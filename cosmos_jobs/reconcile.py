@@ -305,6 +305,8 @@ class Reconciler:
 
     async def _read(self, watch: _Watch, known: Snapshot) -> None:
         """Read the new markers of a batch; fetch what they say is done."""
+        # A run that was pruned meanwhile is nobody's any more.
+        watch.ended.update(run for run in watch.batch.runs if run not in known.states)
         listed = set(watch.status.files)
         markers = (name for names in watch.engine.markers(watch.batch).values() for name in names)
         new = [name for name in markers if name in listed and name not in watch.texts]
@@ -317,7 +319,7 @@ class Reconciler:
                 self._keep_log(watch, run_id)
         for run_id, outcome in told.items():
             fetched = run_id in watch.outputs or run_id in watch.ended
-            if outcome.state is State.SUCCEEDED and not fetched and run_id in known.runs:
+            if outcome.state is State.SUCCEEDED and not fetched:
                 await self._fetch(watch, known.runs[run_id], outcome, known)
 
     async def _fetch(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import click
 
 from cosmos_jobs.model import STARTS, Action, Event, Kind, Planned, State
+from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.plans import duration
 
 LINE_EVERY_S = 10.0
@@ -112,15 +113,14 @@ def _line(event: Event, places: dict[str, str], *, verbose: bool) -> str:
 class Hashing:
     """Shows which file is being hashed, once it takes long."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._began: dict[str, float] = {}
 
     def __call__(self, path: str, done: int, total: int) -> None:
         """Take a file's path, the bytes hashed and the bytes in all."""
-        now = time.monotonic()
-        if now - self._began.setdefault(path, now) < HASHING_AFTER_S and done < total:
-            return
-        end = "\n" if done >= total else ""
-        if now - self._began[path] >= HASHING_AFTER_S:
+        now = self._clock()
+        if now - self._began.setdefault(path, now) >= HASHING_AFTER_S:
+            end = "\n" if done >= total else ""
             percent = 100 * done // max(total, 1)
-            click.echo(f"\rhashing {path}: {percent} %\x1b[K{end}", nl=False, err=True)
+            click.echo(f"\rhashing {visible(path)}: {percent} %\x1b[K{end}", nl=False, err=True)

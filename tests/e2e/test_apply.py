@@ -280,6 +280,19 @@ def test_preview_shows_a_job_of_any_engine(project: Project) -> None:
     assert "sigma_max 80" in orjson.loads(manifest.read_bytes())["run"]["params"]["note"]
 
 
+def test_prune_empties_the_working_folder_and_the_videos_stay(project: Project) -> None:
+    project.run("apply")
+    host = project.root / ".cosmos-jobs" / "hosts" / "local"
+    mine = host / "inputs" / "notes.txt"
+    mine.write_text("not named like an input")
+
+    project.run("prune", "--yes")
+
+    assert list((host / "batches").iterdir()) == []
+    assert list((host / "inputs").iterdir()) == [mine]
+    assert project.summary() == {"keep": RUNS}
+
+
 def test_prune_removes_what_left_the_job_and_nothing_else(project: Project) -> None:
     project.run("apply")
     own = project.root / "outputs" / "small" / "golden" / "my-notes.txt"

@@ -434,6 +434,17 @@ def test_problems_of_text_and_of_files_come_together_in_order(project: Project) 
     assert refused.stderr.index("missing-folder") < refused.stderr.index("out-of-range")
 
 
+def test_one_run_can_be_selected_by_the_beginning_of_its_id(project: Project) -> None:
+    changes = orjson.loads(project.run("plan", "--format", "json").stdout)["changes"]
+    run = changes[3]["run_id"]
+
+    planned = project.run("plan", "--only", run[:12])
+    many = project.run("plan", "--only", "rs_", exit_code=2)
+
+    assert f"+ 1 new\n      {changes[3]['place']}" in planned.stdout
+    assert "could be 8 runs" in many.stderr
+
+
 def test_several_files_and_folders_are_taken_together(project: Project) -> None:
     more = project.root / "more"
     more.mkdir()

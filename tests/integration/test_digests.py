@@ -36,6 +36,20 @@ def write_video(path: Path, frames: int = 3, width: int = 64, height: int = 36) 
     return path
 
 
+def faststart(source: Path, target: Path) -> int:
+    """Copy a video with its index first, so that a cut leaves the index whole; return its size."""
+    with (
+        av.open(str(source)) as old,
+        av.open(str(target), "w", container_options={"movflags": "+faststart"}) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    return target.stat().st_size
+
+
 def write_sound(path: Path) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=48000, layout="mono")
@@ -97,6 +111,20 @@ def test_a_video_is_known_by_content_and_footage(tmp_path: Path, cache: Path) ->
     found = Digests(cache).video(path)
 
     assert found == InputFile(path, sha256(path), path.stat().st_size, 5, 96, 64, 24.0)
+
+
+def test_a_video_that_was_cut_is_told_whatever_its_header_says(tmp_path: Path, cache: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", frames=48)
+    cut = tmp_path / "cut.mp4"
+    size = faststart(whole, cut)
+    with cut.open("r+b") as file:
+        file.truncate(size // 2)
+
+    found = Digests(cache).video(cut)
+
+    assert isinstance(found, Unusable)
+    assert found.code == "cut-video"
+    assert "of its 48 frames are there" in found.what
 
 
 def test_any_file_has_a_digest(tmp_path: Path, cache: Path) -> None:

@@ -20,7 +20,7 @@ from cosmos_jobs.model import (
     State,
 )
 from cosmos_jobs.render import results
-from cosmos_jobs.render.progress import Tally
+from cosmos_jobs.render.progress import Hashing, Tally
 from tests.unit.examples import PLAIN, parsed, planned, record
 
 SWEEP = PLAIN + "params: {seed: {start: 1, stop: 20, step: 1}}\n"
@@ -229,3 +229,20 @@ def test_a_tally_needs_no_time_to_have_passed() -> None:
     tally.add(finished(State.SUCCEEDED))
 
     assert tally.text() == "1 of 2 runs, 1 s left"
+
+
+def test_hashing_is_shown_only_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    shown = Hashing(clock)
+    shown("quick.mp4", 0, 100)
+    shown("quick.mp4", 100, 100)
+    shown("long.mp4", 0, 200)
+    clock.now += 5
+    shown("long.mp4", 50, 200)
+    shown("long.mp4", 200, 200)
+
+    written = capsys.readouterr().err
+
+    assert "quick" not in written
+    assert "hashing long.mp4: 25 %" in written
+    assert written.endswith("hashing long.mp4: 100 %\n")

@@ -87,7 +87,7 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, else as the errors module and DESIGN say."""
-    # A command builds many values once and ends: collecting garbage only costs time.
+    # Most commands build many values once and end: collecting garbage only costs time.
     gc.disable()
     name = Path(sys.argv[0]).name
     sys.exit(_run("cosmos-jobs" if name == "__main__.py" else name))

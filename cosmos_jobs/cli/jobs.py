@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -283,6 +284,8 @@ def _apply(
     from cosmos_jobs.render import results
     from cosmos_jobs.render.progress import reporter
 
+    # Unlike the other commands this one lasts, for days perhaps.
+    gc.enable()
     pending = plans.count(planned, Action.WAIT, *STARTS)
     try:
         with reporter(planned, quiet=quiet or not pending, verbose=verbose) as notify:

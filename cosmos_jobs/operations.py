@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from cosmos_jobs.store import Store
 
 if TYPE_CHECKING:
     from cosmos_jobs.prune import Pruned
+    from cosmos_jobs.reconcile import Reconciler
 
 MAX_RUNS = 1000
 """How many runs one apply starts at most, unless told otherwise."""
@@ -115,26 +116,35 @@ class WorkflowOperations:
         for job in planned.jobs:
             engines.get(job.expansion.runs[0].run.engine)
         _within_limits(planned, max_runs)
+        self._clear_old_places(planned.desired)
         reconciler = Reconciler(self.project, self.store, notify, fail_fast=fail_fast)
         wanted = tuple(dict.fromkeys(each.run.id for each in planned.desired))
-        # The first job that asks for a run says where it runs.
-        targets = {
-            each.run.id: job.target for job in reversed(planned.jobs) for each in job.expansion.runs
-        }
         starts = {change.run_id: change.attempts for change in plan.starts(planned.plan)}
         started: frozenset[str] = frozenset()
-        self._clear_old_places(planned.desired)
         for _ in range(ROUNDS):
-            started |= reconciler.claim(
-                planned.desired,
-                _sources(planned.jobs, planned.desired),
-                {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
-                self._paths(planned.jobs),
-            )
+            started |= self._claim(reconciler, planned, starts)
             asyncio.run(reconciler.settle(wanted))
             starts = self._left_by_others(set(wanted) - started)
             if not starts:
                 break
+        return self._outcome(planned, wanted, started)
+
+    def _claim(
+        self, reconciler: Reconciler, planned: Planned, starts: Mapping[str, int]
+    ) -> frozenset[str]:
+        """Claim the runs of `starts`, each with its attempts so far; return those we got."""
+        # The first job that asks for a run says where it runs.
+        targets = {
+            each.run.id: job.target for job in reversed(planned.jobs) for each in job.expansion.runs
+        }
+        return reconciler.claim(
+            planned.desired,
+            _sources(planned.jobs, planned.desired),
+            {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
+            self._paths(planned.jobs),
+        )
+
+    def _outcome(self, planned: Planned, wanted: Iterable[str], started: frozenset[str]) -> Applied:
         known = self.store.snapshot()
         records = tuple(known.runs[run_id] for run_id in wanted if run_id in known.runs)
         for record in records:

@@ -56,19 +56,20 @@ def load(
 
 
 def find(paths: Sequence[str], root: Path) -> tuple[Path, ...]:
-    """Return the job files that `paths` name, each once, those of a folder by name.
-
-    A path is looked for from the working directory, then from `root`.
-    """
+    """Return the job files that `paths` name, each once, those of a folder by name."""
     found: dict[Path, Path] = {}
     for path in paths:
-        here = Path(path)
-        start = here if here.exists() or not (root / path).exists() else root / path
-        for file in _files(start):
+        for file in _files(located(path, root)):
             found.setdefault(file.resolve(), file)
     if not found:
         raise UsageError(f"there are no job files (*.yaml) in {', '.join(paths)}")
     return tuple(found.values())
+
+
+def located(path: str, root: Path) -> Path:
+    """Return where a path is: from the working directory, else from the project's `root`."""
+    here = Path(path)
+    return here if here.exists() or not (root / path).exists() else root / path
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -123,7 +124,7 @@ def _expand(
         return None, found
     if preview and parsed.engine != "preview":
         before, now = schema.contract(parsed.engine), schema.contract("preview")
-        parsed = replace(parsed, name=f"{parsed.name}.preview")
+        parsed = replace(parsed, name=f"{parsed.name}.preview", engine=now.engine)
         expansion = matrix.previewed(expansion, before, now, parsed.name)
     where = "local" if preview else target or parsed.target
     return Job(parsed, where, expansion), found

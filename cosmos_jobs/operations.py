@@ -114,7 +114,7 @@ class WorkflowOperations:
         from cosmos_jobs.reconcile import Reconciler
 
         for job in planned.jobs:
-            engines.get(job.expansion.runs[0].run.engine)
+            engines.get(job.spec.engine)
         _within_limits(planned, max_runs)
         self._clear_old_places(planned.desired)
         reconciler = Reconciler(self.project, self.store, notify, fail_fast=fail_fast)
@@ -183,7 +183,7 @@ class WorkflowOperations:
         if not runs:
             return Estimate()
         target = self.project.targets[job.target]
-        engine = job.expansion.runs[0].run.engine
+        engine = job.spec.engine
         per_run_s = estimate.seconds_per_run(known.runs.values(), engine, job.target)
         return estimate.estimate(runs, per_run_s, target.slots, target.gpus)
 
@@ -342,7 +342,7 @@ def _refusals(job: Job, cost: Estimate) -> Iterator[str]:
     """Say which limits of its job file the runs that start exceed."""
     limits, name = job.spec.limits, job.spec.name
     try:
-        engines.get(job.expansion.runs[0].run.engine)
+        engines.get(job.spec.engine)
     except EngineError as error:
         yield error.message
     if limits.max_runs is not None and cost.runs > limits.max_runs:

@@ -14,6 +14,7 @@ import orjson
 from cosmos_jobs import files, planfile
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import AnswerIsNo, UsageError
+from cosmos_jobs.jobfiles import located
 from cosmos_jobs.model import STARTS, Action, Planned, Selection, Severity, State
 from cosmos_jobs.operations import MAX_RUNS, WorkflowOperations
 from cosmos_jobs.render import plans
@@ -135,7 +136,8 @@ def _save(ops: WorkflowOperations, planned: Planned, out: Path) -> None:
     """Save a plan with paths that hold wherever in the project it is applied."""
     if not out.resolve().parent.is_dir():
         raise UsageError(f"cannot write {out}: there is no folder {out.parent}")
-    paths = (os.path.relpath(path, ops.project.root) for path in planned.selection.paths)
+    root = ops.project.root
+    paths = (os.path.relpath(located(path, root), root) for path in planned.selection.paths)
     selection = replace(planned.selection, paths=tuple(paths))
     try:
         files.write(out, planfile.dump(replace(planned, selection=selection)))

@@ -48,7 +48,7 @@ def text(planned: Planned, *, verbose: bool = False) -> str:
     lines: list[str] = []
     for job in planned.jobs:
         if members := changes[job.spec.name]:
-            engine = job.expansion.runs[0].run.engine
+            engine = job.spec.engine
             path = style(visible(job.spec.path), bold=True)
             lines += [f"{path}  engine {engine}, target {job.target}"]
             lines += [*_groups(members, verbose=verbose), ""]

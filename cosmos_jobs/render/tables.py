@@ -57,7 +57,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, fold: int) -> 
     styles = {str(state): color or "" for state, color in COLORS.items()}
     cells = [[Text(visible(cell), style=styles.get(cell, "")) for cell in row] for row in rows]
     widths = [
-        max(len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(head)
+        max([len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(head)
     ]
     terminal = sys.stdout.isatty()
     console = Console(file=StringIO(), force_terminal=terminal)

@@ -434,6 +434,16 @@ def test_problems_of_text_and_of_files_come_together_in_order(project: Project) 
     assert refused.stderr.index("missing-folder") < refused.stderr.index("out-of-range")
 
 
+def test_a_saved_plan_holds_wherever_it_was_made_and_is_applied(project: Project) -> None:
+    above, deep = Project(project.root.parent), Project(project.root / "clips")
+    chosen = ("-C", str(project.root), "jobs/small.yaml", "--only", "golden")
+    above.run("plan", *chosen, "--out", str(project.root / "night"))
+
+    deep.run("apply", "../night")
+
+    assert project.summary() == {"create": 4, "keep": 4}
+
+
 def test_one_run_can_be_selected_by_the_beginning_of_its_id(project: Project) -> None:
     changes = orjson.loads(project.run("plan", "--format", "json").stdout)["changes"]
     run = changes[3]["run_id"]

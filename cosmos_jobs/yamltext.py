@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 100
+_TOO_DEEP = (
+    "too-deep",
+    f"more than {MAX_DEPTH} levels of lists and mappings",
+    "is a bracket or a dash repeated?",
+)
 MAX_VALUES = 500_000
 MAX_EXPANDED = 500_000
 """Values that aliases may repeat in all; 64 characters of text count as one more."""
@@ -369,8 +374,7 @@ class _Builder:
     def _open(self, event: Any) -> None:
         mapping = isinstance(event, yaml.MappingStartEvent)
         if len(self._stack) == MAX_DEPTH:
-            message = f"more than {MAX_DEPTH} levels of lists and mappings"
-            self._problem(_node(event), "too-deep", message, "is a bracket or a dash repeated?")
+            self._problem(_node(event), *_TOO_DEEP)
             raise _Stop
         if event.tag not in (None, "!", _CORE + ("map" if mapping else "seq")):
             self._bad_tag(event)
@@ -530,6 +534,9 @@ class _Builder:
         if mark and self._document.line(mark.line)[mark.column : mark.column + 1] == "\t":
             return "tab", "YAML does not allow a tab here", "indent with spaces"
         problem = getattr(error, "problem", None) or "it cannot be read"
+        # libyaml reads ahead of its events, and some versions refuse 1,000 levels themselves.
+        if "nesting depth" in problem:
+            return _TOO_DEEP
         hints = (hint for part, hint in _SYNTAX_HELP if part in problem)
         return "yaml-syntax", f"this is not YAML: {problem}", next(hints, "")
 

@@ -9,6 +9,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     reconcile           carry a plan out: claim, submit, watch, collect, record
     jobfiles            job files from disk to jobs
     prune               remove runs, working files, the cache
+    doctor              what a target's machines have and lack
     engines             how a model is called; `preview` is a program of its own
     executors           how batches are queued on a host
     store               TinyDB: atomic file, lock, transactions
@@ -17,6 +18,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     hosts               how a machine is reached
     protocols           every extension point on one page
     planfile            a plan as JSON
+    checks              what a machine is asked, and its answers as checks
     plan                desired runs against records: what will happen, and why
     batching            pending runs to batches
     lifecycle           how a record moves between states
@@ -24,11 +26,13 @@ Data flows one way. A module may import those below it (kept by import-linter):
     project             cosmos-jobs.yaml, frozen
     matrix              a job to prompts and runs
     spec                a job file's text to a JobSpec, or all its problems
+    targets             what is wrong with a project file's targets
     schema              JSON Schemas, and what violates them
     identity            canonical JSON and ids
     yamltext, ranges, prompttext    what a text means before it means a job
     model               the values that flow
     errors, files       every deliberate error; files that are whole or not there
+    redaction           secrets in text, made unreadable
 
 From `matrix` down and in `plan`, `planfile`, `batching`, `lifecycle`,
 `estimate` and the engines' adapters there is no disk, network, clock or

@@ -14,12 +14,14 @@ def group(
     target: str,
     key: Callable[[Run], str],
     max_batch: int,
+    before: Mapping[str, str] | None = None,
 ) -> tuple[Batch, ...]:
     """Return batches of at most `max_batch` runs that share an engine and its `key`.
 
     Runs keep their order within a batch, except that those of one prompt, and
     so of one input video, stand together. `attempts` says how often each run
-    was tried before; it makes a retry's batch another one.
+    was tried before, `before` in which batches of others: that makes a retry's
+    batch another one.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -31,5 +33,6 @@ def group(
         for start in range(0, len(members), max_batch):
             ids = tuple(run.id for run in members[start : start + max_batch])
             tried = {run_id: attempts.get(run_id, 0) for run_id in ids}
-            batches.append(Batch(identity.batch_id(tried), engine, target, ids))
+            others = {run_id: held for run_id in ids if (held := (before or {}).get(run_id))}
+            batches.append(Batch(identity.batch_id(tried, others), engine, target, ids))
     return tuple(batches)

@@ -6,6 +6,8 @@ CosmosJobsError
 ├── InvalidFiles        3    job or project files with problems, all of them at once
 ├── StoreError          4    the state file is corrupt, too new or being written
 ├── HostError           5    a machine or a scheduler
+│   ├── NoContact            it does not answer: what runs there goes on, unseen
+│   └── TransferError        a file arrives damaged each time
 └── EngineError         6    an engine or an enhancer
 
 A failed run is not an error: it is data, and is returned.
@@ -64,6 +66,14 @@ class HostError(CosmosJobsError):
     """A machine or its scheduler refuses or does not answer."""
 
     exit_code = 5
+
+
+class NoContact(HostError):
+    """A machine does not answer, for now: nothing is known about what runs there."""
+
+
+class TransferError(HostError):
+    """A file cannot be brought over whole; the machine itself is well."""
 
 
 class EngineError(CosmosJobsError):

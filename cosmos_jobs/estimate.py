@@ -20,14 +20,20 @@ def seconds_per_run(records: Iterable[Record], engine: str, target: str) -> floa
     return median(known) if known else None
 
 
-def estimate(runs: int, per_run_s: float | None, slots: int, gpus_per_slot: int) -> Estimate:
+def estimate(
+    runs: int,
+    per_run_s: float | None,
+    slots: int,
+    gpus_per_slot: int,
+    price_per_gpu_hour: float = 0.0,
+) -> Estimate:
     """Return the estimate of `runs` runs, of which `slots` are made at a time."""
     if per_run_s is None:
-        return Estimate(runs, runs, 0.0, 0.0)
+        return Estimate(runs, runs)
     # Fewer runs than slots take as long as one run does.
     rounds = -(-runs // max(slots, 1))
-    gpu_s = runs * per_run_s * gpus_per_slot
-    return Estimate(runs, 0, rounds * per_run_s, gpu_s / 3600)
+    gpu_hours = runs * per_run_s * gpus_per_slot / 3600
+    return Estimate(runs, 0, rounds * per_run_s, gpu_hours, gpu_hours * price_per_gpu_hour)
 
 
 def total(costs: Iterable[tuple[str, Estimate]]) -> Estimate:
@@ -44,6 +50,7 @@ def total(costs: Iterable[tuple[str, Estimate]]) -> Estimate:
         sum(cost.unknown for _, cost in costs),
         max(walls.values(), default=0.0),
         sum(cost.gpu_hours for _, cost in costs),
+        sum(cost.price for _, cost in costs),
     )
 
 

@@ -88,12 +88,14 @@ def run(
     return Run(_id("rs_", document), prompt_id, contract.engine, contract.version, kept, complete)
 
 
-def batch_id(runs: Mapping[str, int]) -> str:
+def batch_id(runs: Mapping[str, int], before: Mapping[str, str] | None = None) -> str:
     """Return the id of a batch from its runs and the number of attempts each already had.
 
-    The same work gets the same id on every machine, so that a host starts it once.
+    `before` are the batches that others gave some of the runs to, in vain. The
+    same work gets the same id on every machine, so that a host starts it once.
     """
-    return _id("ba_", {"identity": IDENTITY, "runs": runs})
+    document = {"identity": IDENTITY, "runs": runs}
+    return _id("ba_", {**document, "before": before} if before else document)
 
 
 def _id(prefix: str, document: Mapping[str, object]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cosmos_jobs import faults
 from cosmos_jobs.model import (
     IN_FLIGHT,
     Attempt,
@@ -63,6 +64,8 @@ def observe(
     last = record.last
     if last is None or last.batch != batch.id or record.state not in IN_FLIGHT:
         return record
+    if status.life is Life.REFUSED and outcome is None:
+        return _never_begun(record)
     state, reason = _state(record, status, outcome, output)
     if state is record.state and reason == record.reason:
         return record
@@ -74,10 +77,24 @@ def observe(
         finished=None if state in IN_FLIGHT else status.finished or now,
         exit_code=status.exit_code,
         host=host,
+        gpu=status.gpu,
     )
     attempts = (*record.attempts[:-1], attempt)
     made = output if state is State.SUCCEEDED else None
     return replace(record, state=state, reason=reason, attempts=attempts, output=made)
+
+
+def unseen(record: Record, batch: Batch, reason: str) -> Record:
+    """Return the record while its batch's host does not answer: its state is as last seen."""
+    last = record.last
+    if last is None or last.batch != batch.id or record.state not in IN_FLIGHT:
+        return record
+    return replace(record, reason=reason)
+
+
+def _never_begun(record: Record) -> Record:
+    """Return the record as before its last attempt: others were quicker, and may have made it."""
+    return replace(record, state=State.PENDING, reason="", attempts=record.attempts[:-1])
 
 
 def _state(
@@ -88,10 +105,12 @@ def _state(
     if outcome is not None:
         return outcome.state, outcome.reason
     match status.life:
+        case Life.RUNNING if status.started is None:
+            return State.QUEUED, status.waits_for and f"waits for {status.waits_for}"
         case Life.RUNNING:
             return State.RUNNING, ""
         case Life.EXITED:
-            return State.FAILED, "the engine left no result"
+            return State.FAILED, faults.explain(status)
         case Life.CANCELLED:
             return State.CANCELLED, "stopped before it was made"
         case Life.GONE:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from cosmos_jobs.errors import HostError
 
 Scalar: TypeAlias = str | int | float | bool | None
 Where: TypeAlias = tuple[str | int, ...]
@@ -289,7 +292,10 @@ IN_FLIGHT = frozenset({State.QUEUED, State.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a run. Times are seconds since 1970, the host's; `exit_code` is the batch's."""
+    """One try at a run. Times are seconds since 1970, the host's; `exit_code` is the batch's.
+
+    `gpu` are the ids of the GPUs that it had on `host`.
+    """
 
     batch: str
     target: str
@@ -298,6 +304,7 @@ class Attempt:
     finished: float | None = None
     exit_code: int | None = None
     host: str = ""
+    gpu: str = ""
     reason: str = ""
 
 
@@ -340,13 +347,17 @@ class PromptRecord:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Runs that one engine process makes on one target, so that the model loads once."""
+    """Runs that one engine process makes on one target, so that the model loads once.
+
+    `host` is the machine of the target that it was given to, empty while none was.
+    """
 
     id: str
     engine: str
     target: str
     runs: tuple[str, ...]
     done: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +424,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Wall seconds and GPU hours of the runs that a plan starts.
+    """Wall seconds, GPU hours and price of the runs that a plan starts.
 
     `unknown` counts the runs of engines that never ran on their target: they
     are in neither sum.
@@ -423,6 +434,7 @@ class Estimate:
     unknown: int = 0
     wall_s: float = 0.0
     gpu_hours: float = 0.0
+    price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,12 +483,27 @@ class Applied:
     """What came of an apply: the record of every desired run.
 
     It `started` some; others were in flight already, and it `awaited` them.
+    Those `held_back` were not started, as a canary did not succeed. `troubles`
+    are machines that were left alone, and why; `traffic` is what went over
+    the connections.
     """
 
     planned: Planned
     started: frozenset[str]
     awaited: frozenset[str]
     records: tuple[Record, ...]
+    held_back: frozenset[str] = frozenset()
+    troubles: tuple[HostError, ...] = ()
+    traffic: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What became of runs that were in flight; `troubles` and `traffic` as in Applied."""
+
+    records: tuple[Record, ...]
+    troubles: tuple[HostError, ...] = ()
+    traffic: tuple[str, ...] = ()
 
 
 # --- carrying it out ----------------------------------------------------------------------
@@ -488,17 +515,41 @@ class Kind(StrEnum):
     STARTED = "started"
     FINISHED = "finished"
     PROGRESS = "progress"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A batch in flight: the machine and GPUs that it is on, how many of its runs are made.
+
+    `waits_for` says what it waits for while it has not `started` (seconds
+    since 1970), `tail` is the last line of its log.
+    """
+
+    batch: str
+    target: str
+    host: str
+    gpu: str
+    done: int
+    runs: int
+    started: float | None
+    waits_for: str
+    tail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a run; PROGRESS: the frames made so far by the batches at work."""
+    """Something that happened: to a run, or, with a `reason` only, to a machine (NOTE).
+
+    PROGRESS has the frames made so far by the batches at work, and where each is.
+    """
 
     kind: Kind
     run_id: str = ""
     state: State = State.PENDING
     reason: str = ""
     frames: int = 0
+    lanes: tuple[Lane, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,9 +566,11 @@ class Life(StrEnum):
 
     ABSENT: never claimed there. GONE: it was started, ended without an exit
     code and no process of it lives; CANCELLED: the same, and we asked for it.
+    REFUSED: it never began, as other batches had its runs in the meantime.
     """
 
     ABSENT = "absent"
+    REFUSED = "refused"
     RUNNING = "running"
     EXITED = "exited"
     CANCELLED = "cancelled"
@@ -529,7 +582,10 @@ class Status:
     """A batch as its host sees it.
 
     `files` are the paths below `out/`, `log` the end of the log. Times are
-    seconds since 1970 on the host's clock.
+    seconds since 1970 on the host's clock. One that RUNS but has not `started`
+    waits for a GPU: `waits_for` says which, and who has it. `gpu` are the ids
+    of its own. `fault` is what the machine found wrong: a word and what it is
+    about. `others` are the batches for which it was REFUSED.
     """
 
     life: Life
@@ -538,6 +594,10 @@ class Status:
     finished: float | None = None
     files: tuple[str, ...] = ()
     log: str = ""
+    gpu: str = ""
+    fault: str = ""
+    waits_for: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,10 +605,12 @@ class Outcome:
     """What an engine made of a run.
 
     `files` maps names in the run's output folder to paths below `out/`;
-    `output.mp4` is the video. `details` go into the run's manifest.
+    `output.mp4` is the video. `digests` are the sha256 of those, by name, that
+    the engine noted. `details` go into the run's manifest.
     """
 
     state: State
     reason: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 from cosmos_jobs import engines, estimate, jobfiles, plan
 from cosmos_jobs.errors import AnswerIsNo, EngineError, InvalidFiles, UsageError
 from cosmos_jobs.model import (
+    IN_FLIGHT,
     Action,
     Applied,
+    Batch,
     Desired,
     Diagnostic,
     Estimate,
     Event,
+    Followed,
     Job,
+    Lane,
     Planned,
     PromptRecord,
     Record,
@@ -33,16 +37,22 @@ from cosmos_jobs.project import Project
 from cosmos_jobs.store import Store
 
 if TYPE_CHECKING:
+    from cosmos_jobs.doctor import Examined
+    from cosmos_jobs.protocols import Swept
     from cosmos_jobs.prune import Pruned
-    from cosmos_jobs.reconcile import Reconciler
+    from cosmos_jobs.reconcile import Reconciler, Until
 
 MAX_RUNS = 1000
 """How many runs one apply starts at most, unless told otherwise."""
 
+CONNECT_TIMEOUT_S = 60.0
+"""How long a machine that does not answer is tried."""
+
 ROUNDS = 3
 """How often an apply takes over what another one left unfinished."""
 
-UNFINISHED = frozenset({State.PENDING, State.LOST, State.CANCELLED})
+PENDING = frozenset({State.PENDING})
+UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
 
 Hashing = Callable[[str, int, int], None]
 
@@ -102,56 +112,116 @@ class WorkflowOperations:
         *,
         max_runs: int = MAX_RUNS,
         fail_fast: bool = False,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        canary: int = 0,
+        detach: bool = False,
     ) -> Applied:
         """Carry a plan out, wait for all its runs, and return what came of them.
 
-        Raises AnswerIsNo, with nothing started, when a limit refuses, and
-        KeyboardInterrupt on Ctrl-C, with what was running here ended.
+        With `canary` the first runs of each kind of batch are made first, and
+        the others only if all of these succeed. With `detach` it returns as
+        soon as the machines have all the work. Raises AnswerIsNo, with nothing
+        started, when a limit refuses, HostError when no machine of a target
+        answers, and KeyboardInterrupt on Ctrl-C, with what was running here ended.
         """
         # asyncio takes 50 ms to import, and a plan needs none of it.
         import asyncio
 
-        from cosmos_jobs.reconcile import Reconciler
+        from cosmos_jobs.reconcile import Until
 
         for job in planned.jobs:
             engines.get(job.spec.engine)
+            self._installed(job)
         _within_limits(planned, max_runs)
         self._clear_old_places(planned.desired)
-        reconciler = Reconciler(self.project, self.store, notify, fail_fast=fail_fast)
+        reconciler = self._reconciler(notify, connect_timeout_s, fail_fast=fail_fast)
+        until = Until.SUBMITTED if detach else Until.SETTLED
+        return asyncio.run(self._carry_out(reconciler, planned, canary, until))
+
+    async def _carry_out(
+        self, reconciler: Reconciler, planned: Planned, canary: int, until: Until
+    ) -> Applied:
         wanted = tuple(dict.fromkeys(each.run.id for each in planned.desired))
         starts = {change.run_id: change.attempts for change in plan.starts(planned.plan)}
         started: frozenset[str] = frozenset()
-        for _ in range(ROUNDS):
-            started |= self._claim(reconciler, planned, starts)
-            asyncio.run(reconciler.settle(wanted))
-            starts = self._left_by_others(set(wanted) - started)
-            if not starts:
-                break
-        return self._outcome(planned, wanted, started)
+        held_back: frozenset[str] = frozenset()
+        try:
+            if first := _canaries(planned, starts, canary):
+                started = await self._round(reconciler, planned, first, wanted, until.SETTLED)
+                known = self.store.snapshot()
+                if any(known.states.get(run_id) is not State.SUCCEEDED for run_id in first):
+                    held_back = frozenset(starts.keys() - first.keys())
+                    return self._outcome(planned, wanted, started, reconciler, held_back)
+                starts = {run_id: n for run_id, n in starts.items() if run_id not in first}
+            for _ in range(ROUNDS):
+                started |= await self._round(reconciler, planned, starts, wanted, until)
+                starts = self._left_over(wanted, started)
+                if not starts:
+                    break
+            return self._outcome(planned, wanted, started, reconciler, held_back)
+        finally:
+            await reconciler.close()
 
-    def _claim(
-        self, reconciler: Reconciler, planned: Planned, starts: Mapping[str, int]
+    async def _round(
+        self,
+        reconciler: Reconciler,
+        planned: Planned,
+        starts: Mapping[str, int],
+        wanted: Sequence[str],
+        until: Until,
     ) -> frozenset[str]:
-        """Claim the runs of `starts`, each with its attempts so far; return those we got."""
+        """Claim the runs of `starts`, each with its attempts so far, and follow all wanted ones."""
+        from cosmos_jobs.reconcile import Claim
+
         # The first job that asks for a run says where it runs.
         targets = {
             each.run.id: job.target for job in reversed(planned.jobs) for each in job.expansion.runs
         }
-        return reconciler.claim(
-            planned.desired,
-            _sources(planned.jobs, planned.desired),
-            {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
-            self._paths(planned.jobs),
+        forced = (each for each in planned.plan.changes if each.action is Action.FORCE)
+        claimed = await reconciler.claim(
+            Claim(
+                planned.desired,
+                _sources(planned.jobs, planned.desired),
+                {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
+                self._paths(planned.jobs),
+                frozenset(each.run_id for each in forced),
+            )
         )
+        await reconciler.settle(wanted, until)
+        return claimed
 
-    def _outcome(self, planned: Planned, wanted: Iterable[str], started: frozenset[str]) -> Applied:
+    def _installed(self, job: Job) -> None:
+        """Raise EngineError when a job's target does not say where its engine is."""
+        target, engine = self.project.targets[job.target], job.spec.engine
+        if target.installation(engine) is None:
+            raise EngineError(
+                f"the target `{target.name}` has no engine `{engine}`",
+                hint=f"say in cosmos-jobs.yaml where it is: engines: {{{engine}: {{venv: …}}}}",
+            )
+
+    def _outcome(
+        self,
+        planned: Planned,
+        wanted: Iterable[str],
+        started: frozenset[str],
+        reconciler: Reconciler,
+        held_back: frozenset[str],
+    ) -> Applied:
         known = self.store.snapshot()
         records = tuple(known.runs[run_id] for run_id in wanted if run_id in known.runs)
         for record in records:
             self.outputs.link(record)
         waits = (each for each in planned.plan.changes if each.action is Action.WAIT)
         awaited = frozenset(change.run_id for change in waits) - started
-        return Applied(planned, started, awaited, records)
+        return Applied(
+            planned,
+            started,
+            awaited,
+            records,
+            held_back,
+            reconciler.troubles(),
+            reconciler.traffic(),
+        )
 
     def _clear_old_places(self, desired: Iterable[Desired]) -> None:
         """Remove the links of runs whose place in their job is now another one."""
@@ -162,10 +232,18 @@ class WorkflowOperations:
             if record and place != each.place:
                 self.outputs.unlink(record, [self.outputs.place(each.job, place)])
 
-    def _left_by_others(self, run_ids: Collection[str]) -> dict[str, int]:
-        """Return the runs that another apply had in flight and did not finish, with attempts."""
+    def _left_over(self, wanted: Collection[str], started: Collection[str]) -> dict[str, int]:
+        """Return the runs to take up again, with attempts.
+
+        They are those that another apply had in flight and did not finish,
+        and our own that a machine refused, as others had them meanwhile.
+        """
         known = self.store.snapshot()
-        left = (known.runs[each] for each in run_ids if known.states.get(each) in UNFINISHED)
+        left = (
+            known.runs[each]
+            for each in wanted
+            if known.states.get(each) in (PENDING if each in started else UNFINISHED)
+        )
         return {record.run.id: len(record.attempts) for record in left}
 
     def _missing(self, desired: Iterable[Desired], known: Snapshot) -> frozenset[str]:
@@ -185,7 +263,295 @@ class WorkflowOperations:
         target = self.project.targets[job.target]
         engine = job.spec.engine
         per_run_s = estimate.seconds_per_run(known.runs.values(), engine, job.target)
-        return estimate.estimate(runs, per_run_s, target.slots, target.gpus)
+        return estimate.estimate(
+            runs,
+            per_run_s,
+            target.slots * max(1, len(target.hosts)),
+            target.gpus_per_batch if target.gpus else 0,
+            target.price_per_gpu_hour or 0.0,
+        )
+
+    # --- what is in flight ----------------------------------------------------------------
+
+    def watch(
+        self,
+        run_ids: Sequence[str],
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> Followed:
+        """Follow runs in flight to their end, and fetch what they make."""
+        return self._follow(run_ids, notify, connect_timeout_s, looking=False)
+
+    def fetch(
+        self,
+        run_ids: Sequence[str],
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> Followed:
+        """Look at runs in flight once, and fetch what is made by now.
+
+        Videos that were made and are no longer here are fetched again, where
+        the machine still has them.
+        """
+        return self._follow(run_ids, notify, connect_timeout_s, looking=True)
+
+    def _follow(
+        self,
+        run_ids: Sequence[str],
+        notify: Callable[[Event], None],
+        connect_timeout_s: float,
+        *,
+        looking: bool,
+    ) -> Followed:
+        import asyncio
+
+        from cosmos_jobs.reconcile import Until
+
+        async def follow() -> Followed:
+            reconciler = self._reconciler(notify, connect_timeout_s)
+            try:
+                if looking:
+                    await reconciler.restore(self._lost_videos(run_ids))
+                await reconciler.settle(run_ids, Until.LOOKED if looking else Until.SETTLED)
+            finally:
+                await reconciler.close()
+            return self._followed(run_ids, reconciler)
+
+        return asyncio.run(follow())
+
+    def _followed(self, run_ids: Iterable[str], reconciler: Reconciler) -> Followed:
+        known = self.store.snapshot()
+        records = tuple(known.runs[run_id] for run_id in run_ids if run_id in known.states)
+        for record in records:
+            self.outputs.link(record)
+        return Followed(records, reconciler.troubles(), reconciler.traffic())
+
+    def _lost_videos(self, run_ids: Iterable[str]) -> tuple[str, ...]:
+        known = self.store.snapshot()
+        return tuple(
+            run_id
+            for run_id in run_ids
+            if known.states.get(run_id) is State.SUCCEEDED
+            and _size(str(self.outputs.video(run_id))) != known.sizes.get(run_id)
+        )
+
+    def cancel(
+        self, run_ids: Sequence[str], *, connect_timeout_s: float = CONNECT_TIMEOUT_S
+    ) -> Followed:
+        """End the batches that these runs are in; return the records of all their runs.
+
+        Raises HostError when a machine does not answer: what runs there goes on.
+        """
+        import asyncio
+
+        known = self.store.snapshot()
+        batches = {last.batch for each in run_ids if (last := known.runs[each].last)}
+        every = [run for batch in batches for run in known.batches[batch].runs]
+
+        async def end() -> Followed:
+            reconciler = self._reconciler(lambda event: None, connect_timeout_s)
+            try:
+                await reconciler.cancel(run_ids)
+            finally:
+                await reconciler.close()
+            return self._followed(every, reconciler)
+
+        return asyncio.run(end())
+
+    def adopt(
+        self,
+        target: str,
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> Followed:
+        """Rebuild what the store has lost from the local outputs and the machines of a target.
+
+        Without a target it is every one of the project.
+        """
+        import asyncio
+
+        from cosmos_jobs.reconcile import Until
+
+        self._known_target(target)
+        names = (target,) if target else tuple(self.project.targets)
+
+        async def take_over() -> Followed:
+            from cosmos_jobs import adopt
+
+            reconciler = self._reconciler(notify, connect_timeout_s)
+            try:
+                found = list(adopt.outputs(self.store, self.outputs))
+                for name in names:
+                    queued = await reconciler.adopt(name)
+                    await reconciler.settle(queued, Until.LOOKED)
+                    found += queued
+            finally:
+                await reconciler.close()
+            return self._followed(dict.fromkeys(found), reconciler)
+
+        return asyncio.run(take_over())
+
+    def log(
+        self,
+        run_id: str,
+        tell: Callable[[bytes], None],
+        *,
+        follow: bool = False,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        """Tell the log of a run's last batch, with `follow` to its end.
+
+        A run that is over has it beside its video. Raises UsageError when
+        there is none yet.
+        """
+        import asyncio
+
+        record = self.get_run(run_id)
+        kept = self.outputs.folder(record.run.id) / "log.txt"
+        if record.last is None:
+            raise UsageError(f"{record.run.id} was never started", hint="start it: apply")
+        if record.state not in IN_FLIGHT and kept.exists():
+            tell(kept.read_bytes())
+            return
+        batch = self.store.snapshot().batches[record.last.batch]
+
+        async def stream() -> None:
+            reconciler = self._reconciler(lambda event: None, connect_timeout_s)
+            try:
+                await reconciler.log(batch, tell, follow=follow)
+            finally:
+                await reconciler.close()
+
+        asyncio.run(stream())
+
+    def _reconciler(
+        self,
+        notify: Callable[[Event], None],
+        connect_timeout_s: float,
+        *,
+        fail_fast: bool = False,
+    ) -> Reconciler:
+        from cosmos_jobs.reconcile import Reconciler
+
+        return Reconciler(
+            self.project,
+            self.store,
+            notify,
+            connect_timeout_s=connect_timeout_s,
+            fail_fast=fail_fast,
+        )
+
+    def _known_target(self, name: str) -> None:
+        if name and name not in self.project.targets:
+            near = difflib.get_close_matches(name, self.project.targets, 1)
+            raise UsageError(
+                f"unknown target `{name}`",
+                hint=f"did you mean `{near[0]}`?"
+                if near
+                else f"the targets are {', '.join(self.project.targets)}",
+            )
+
+    def select(self, names: Sequence[str], states: Collection[State]) -> tuple[str, ...]:
+        """Return the runs in one of `states` that are named: by id, job, job file, or all.
+
+        Raises UsageError for a name that is none of these.
+        """
+        known = self.store.snapshot()
+        jobs = {job for record in known.runs.values() for job in record.jobs}
+        files = {path: job for job, path in known.jobs.items()}
+        chosen: dict[str, None] = {}
+        for name in names or ("",):
+            if name.startswith("rs_"):
+                found: Iterable[str] = [_unique(name, known.states, "run")]
+            else:
+                job = files.get(self._relative(name), name) if name else ""
+                if job and job not in jobs:
+                    raise UsageError(
+                        f"there is no run, job or job file `{name}`",
+                        hint="see them: cosmos-jobs status",
+                    )
+                found = (
+                    run_id for run_id, each in known.runs.items() if not job or job in each.jobs
+                )
+            chosen |= dict.fromkeys(each for each in found if known.states[each] in states)
+        return tuple(chosen)
+
+    def retrying(self, run_ids: Sequence[str]) -> Planned:
+        """Return the plan that starts runs again, from the job files that ask for them.
+
+        Raises UsageError for one that no job file asks for any more.
+        """
+        known = self.store.snapshot()
+        root = self.project.root
+        paths: dict[str, None] = {}
+        for run_id in run_ids:
+            asking = [known.jobs.get(job, "") for job in known.runs[run_id].jobs]
+            there = next((path for path in asking if path and (root / path).exists()), None)
+            if there is None:
+                raise UsageError(
+                    f"the job file that asked for {run_id} is gone", hint="restore it, then retry"
+                )
+            paths[str(root / there)] = None
+        return self.plan(Selection(tuple(paths), only=tuple(run_ids), force=True))
+
+    def _relative(self, name: str) -> str:
+        path, root = Path(name).resolve(), self.project.root.resolve()
+        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+    # --- the machines ---------------------------------------------------------------------
+
+    def doctor(
+        self, target: str = "", *, accept_new_host_key: bool = False, connect_timeout_s: float = 20
+    ) -> tuple[Examined, ...]:
+        """Return what is there and what is missing on the machines of a target, or of all."""
+        import asyncio
+
+        from cosmos_jobs import doctor
+
+        self._known_target(target)
+        names = (target,) if target else tuple(self.project.targets)
+        targets = [self.project.targets[name] for name in names]
+        return asyncio.run(
+            doctor.examine(
+                self.project,
+                targets,
+                accept_new_host_key=accept_new_host_key,
+                connect_timeout_s=connect_timeout_s,
+            )
+        )
+
+    def prune_remote(
+        self, target: str, *, delete: bool, connect_timeout_s: float = CONNECT_TIMEOUT_S
+    ) -> Mapping[str, Sequence[Swept]]:
+        """Return, by machine, what nobody needs there any more; with `delete` it goes.
+
+        Needed are the batches in flight of this store and those that other
+        clients have marked, with their inputs.
+        """
+        import asyncio
+
+        from cosmos_jobs import prune
+
+        self._known_target(target)
+        names = (target,) if target else tuple(self.project.targets)
+        targets = [each for name in names if (each := self.project.targets[name]).hosts]
+        if not targets:
+            raise UsageError(
+                "no target of this project has hosts" if not target else f"{target} has no hosts",
+                hint="this machine's own working files: cosmos-jobs prune",
+            )
+        return asyncio.run(
+            prune.remote(
+                self.project,
+                self.store,
+                targets,
+                connect_timeout_s=connect_timeout_s,
+                delete=delete,
+            )
+        )
 
     # --- reading --------------------------------------------------------------------------
 
@@ -197,6 +563,15 @@ class WorkflowOperations:
                 counts = jobs.setdefault(job, dict.fromkeys(State, 0))
                 counts[record.state] += 1
         return dict(sorted(jobs.items()))
+
+    def in_flight(self) -> tuple[Lane, ...]:
+        """Return where the batches in flight are, as last seen: no machine is asked."""
+        known = self.store.snapshot()
+        batches: dict[str, list[Record]] = {}
+        for run_id, state in known.states.items():
+            if state in IN_FLIGHT and (last := known.runs[run_id].last):
+                batches.setdefault(last.batch, []).append(known.runs[run_id])
+        return tuple(_lane(known.batches[key], found) for key, found in batches.items())
 
     def list_prompts(self) -> tuple[PromptRecord, ...]:
         """Return all prompts, by name and id."""
@@ -307,6 +682,22 @@ class WorkflowOperations:
                 yield job.spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
 
 
+def _lane(batch: Batch, waiting: Sequence[Record]) -> Lane:
+    last = waiting[0].last
+    assert last is not None  # noqa: S101 - it is in flight
+    return Lane(
+        batch.id,
+        batch.target,
+        batch.host,
+        last.gpu,
+        len(batch.runs) - len(waiting),
+        len(batch.runs),
+        last.started,
+        waiting[0].reason,
+        "",
+    )
+
+
 def _sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:
     """Return the prompts of the desired runs."""
     prompts = {key: source for job in jobs for key, source in job.expansion.prompts.items()}
@@ -332,6 +723,20 @@ def _selected(jobs: Sequence[Job], only: Sequence[str]) -> tuple[Desired, ...]:
                 else f"prompts: {', '.join(sorted(names))}",
             )
     return tuple(each for each in every if any(_is(each, name) for name in only))
+
+
+def _canaries(planned: Planned, starts: Mapping[str, int], count: int) -> dict[str, int]:
+    """Return the first `count` runs of each kind of batch that are to start."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    first: dict[str, int] = {}
+    for job in planned.jobs:
+        engine = engines.get(job.spec.engine)
+        for each in job.expansion.runs:
+            kind = job.target, engine.name, engine.batch_key(each.run)
+            if each.run.id in starts and each.run.id not in first and seen[kind] < count:
+                seen[kind] += 1
+                first[each.run.id] = starts[each.run.id]
+    return first
 
 
 def _is(each: Desired, name: str) -> bool:

@@ -2,35 +2,88 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cosmos_jobs import spec
+from cosmos_jobs import schema, spec, targets
 from cosmos_jobs.errors import InvalidFiles, UsageError
-from cosmos_jobs.model import Locator, Severity
 
 FILE = "cosmos-jobs.yaml"
 FOLDER = ".cosmos-jobs"
+ENGINE = "preview"
 MAX_BATCH = 50
+TIMEOUT_FACTOR = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """A container that an engine runs in; `volumes` and `args` are options of `docker run`."""
+
+    image: str
+    volumes: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """How an engine is installed on a target's machines, or inside its container.
+
+    `venv` is a Python environment, `path` the model's checkout. A value of
+    `env` that is `${NAME}` is a secret: taken from the environment here or there.
+    """
+
+    venv: str = ""
+    path: str = ""
+    docker: Docker | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where runs execute: the host's `root` folder, and how many runs share a process.
+    """Where runs execute: machines, their folder `root`, their GPUs and engines.
 
-    `gpus` 0 means that its engines need none; `slots` batches run at a time.
+    Without `hosts` it is this machine. `gpus` are the ids of the GPUs of each
+    machine; none means that its engines need none. A batch takes
+    `gpus_per_batch` of them. A run may take `run_timeout_s`, or, where that is
+    None and its time can be estimated, `timeout_factor` times the estimate.
     """
 
     name: str
     root: str
-    cache: str
-    python: str
+    hosts: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    gpus_per_batch: int = 1
     max_batch: int = MAX_BATCH
-    slots: int = 1
-    gpus: int = 0
+    price_per_gpu_hour: float | None = None
+    gpu: str = ""
+    run_timeout_s: float | None = None
+    timeout_factor: float = TIMEOUT_FACTOR
+    engines: Mapping[str, Installation] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> int:
+        """How many batches one machine works on at a time."""
+        return max(1, len(self.gpus) // self.gpus_per_batch)
+
+    def installation(self, engine: str) -> Installation | None:
+        """Return how an engine is installed; None when the target does not have it.
+
+        This machine always has `preview`: it is the program that asks.
+        """
+        here = engine == ENGINE and not self.hosts
+        return self.engines.get(engine) or (Installation() if here else None)
+
+    def python(self, engine: str) -> str:
+        """Return the Python that runs an engine, on the machine or in the engine's image."""
+        found = self.installation(engine) or Installation()
+        if found.venv:
+            return f"{found.venv}/bin/python"
+        return "python3" if self.hosts or found.docker else sys.executable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +91,8 @@ class Project:
     """A folder with its settings; every path of a job file is relative to `root`."""
 
     root: Path
-    engine: str = "preview"
-    target: str = "local"
+    engine: str = ENGINE
+    target: str = targets.LOCAL
     targets: Mapping[str, Target] = field(default_factory=dict)
 
     @property
@@ -57,6 +110,39 @@ class Project:
         """The finished videos."""
         return self.root / "outputs"
 
+    @property
+    def client(self) -> str:
+        """What others are told who uses a machine: `ann@laptop`."""
+        import getpass
+        import socket
+
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+
+    @property
+    def identity(self) -> str:
+        """12 hexadecimal digits that tell this project, on this machine, from all others."""
+        import socket
+
+        place = f"{socket.gethostname()}:{self.root.resolve()}"
+        return hashlib.sha256(place.encode()).hexdigest()[:12]
+
+    def secrets(self, installation: Installation) -> Mapping[str, str]:
+        """Return the secrets of an installation that the environment here has."""
+        return secrets(installation, os.environ)
+
+
+def secrets(installation: Installation, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the values of those variables that are a `${NAME}` and whose NAME `environ` has.
+
+    The others are left to the machine; a NAME that is empty here counts as not there.
+    """
+    names = {
+        variable: value.removeprefix("${").removesuffix("}")
+        for variable, value in installation.env.items()
+        if value.startswith("${")
+    }
+    return {variable: environ[name] for variable, name in names.items() if environ.get(name)}
+
 
 def find(start: Path) -> Path:
     """Return the nearest folder from `start` upwards with a cosmos-jobs.yaml, else `start`."""
@@ -71,36 +157,66 @@ def load(root: Path) -> Project:
     """
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    settings, locator = _settings(root / FILE)
-    written = {"local": {}, **(settings.get("targets") or {})}
-    targets = {name: _local(root, name, each or {}) for name, each in written.items()}
-    target = settings.get("target", "local")
-    if target not in targets and locator:
-        hint = f"the targets are {', '.join(targets)}"
-        message = f"unknown target `{target}`"
-        problem = locator.diagnostic(("target",), "unknown-target", message, hint=hint)
-        raise InvalidFiles(f"{FILE} is invalid", (problem,))
-    return Project(root, settings.get("engine", "preview"), target, targets)
-
-
-def _settings(path: Path) -> tuple[dict[str, Any], Locator | None]:
     try:
-        data = path.read_bytes()
+        data = (root / FILE).read_bytes()
     except FileNotFoundError:
-        return {}, None
-    settings, locator, problems = spec.parse_mapping(data, path.name, "project")
-    errors = [each for each in problems if each.severity is Severity.ERROR]
-    if settings is None or errors:
-        raise InvalidFiles(f"{path.name} is invalid", problems)
-    return settings, locator
+        data = b"version: 1\n"
+    return parse(data, root)
 
 
-def _local(root: Path, name: str, settings: Mapping[str, object]) -> Target:
-    folder = root / str(settings.get("root", f"{FOLDER}/hosts/{name}"))
+def parse(data: bytes, root: Path) -> Project:
+    """Return the settings in `data`; raise InvalidFiles with every problem of the file."""
+    settings, locator, found = spec.read_mapping(data, FILE, "project")
+    settings = settings or {}
+    written = {targets.LOCAL: {}, **settings.get("targets", {})}
+    target = settings.get("target", targets.LOCAL)
+    found += tuple(targets.problems(written, locator))
+    if target not in written and not found:
+        found += (targets.unknown(target, written, locator),)
+    if found:
+        shown = map(targets.without_secrets, sorted(found, key=schema.position))
+        raise InvalidFiles(f"{FILE} is invalid", tuple(shown))
+    made = {name: _target(name, each or {}, root) for name, each in written.items()}
+    return Project(root, settings.get("engine", ENGINE), target, made)
+
+
+def _target(name: str, given: Mapping[str, Any], root: Path) -> Target:
+    hosts = tuple(given.get("hosts", ()))
+    folder = given.get("root", f"{FOLDER}/hosts/{name}")
+    base = None if hosts else root
+    engines = given.get("engines") or {}
     return Target(
         name,
-        str(folder),
-        str(root / FOLDER / "cache" / "controls"),
-        sys.executable,
-        int(str(settings.get("max_batch", MAX_BATCH))),
+        _placed(folder, base),
+        hosts,
+        targets.gpus(given.get("gpus", 0)),
+        int(given.get("gpus_per_batch", 1)),
+        int(given.get("max_batch", MAX_BATCH)),
+        given.get("price_per_gpu_hour"),
+        given.get("gpu", ""),
+        given.get("run_timeout_s"),
+        float(given.get("timeout_factor", TIMEOUT_FACTOR)),
+        {engine: _installation(each or {}, base) for engine, each in engines.items()},
     )
+
+
+def _installation(given: Mapping[str, Any], base: Path | None) -> Installation:
+    docker: Mapping[str, Any] | None = given.get("docker")
+    base = base if docker is None else None
+    return Installation(
+        _placed(given.get("venv", ""), base),
+        _placed(given.get("path", ""), base),
+        _docker(docker) if docker else None,
+        {**given.get("env", {}), **(docker or {}).get("env", {})},
+    )
+
+
+def _docker(given: Mapping[str, Any]) -> Docker:
+    return Docker(given["image"], tuple(given.get("volumes", ())), tuple(given.get("args", ())))
+
+
+def _placed(path: str, base: Path | None) -> str:
+    """Return a path as one writes it, below `base` when it is relative to that folder."""
+    if not path:
+        return ""
+    return str(PurePosixPath(path) if base is None else base / path)

@@ -6,12 +6,13 @@ executor queues batches on a host. A host is a machine's shell and files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from cosmos_jobs.model import Batch, Command, Outcome, Prompt, Run, Status
+from cosmos_jobs.project import Installation
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,27 @@ class Setup:
 
     python: str
     cache: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A batch and all that a host needs to run it.
+
+    `description` says what it is for, to whoever finds it there. `known` maps
+    runs to the batches that we know to have had them on this host: a batch
+    that we do not know of is news, and the order is refused. `secrets` are
+    values of the installation's `${NAME}` variables. The engine may take
+    `limit_s` seconds. `inputs` are the sha256 of the files that it reads.
+    """
+
+    batch: Batch
+    command: Command
+    installation: Installation
+    description: bytes = b""
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    limit_s: int | None = None
+    inputs: Collection[str] = ()
 
 
 class Engine(Protocol):
@@ -66,6 +88,14 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Something on a host that nobody needs any more: a batch or an input, and its bytes."""
+
+    name: str
+    size: int
+
+
 class Executor(Protocol):
     """How batches are queued on a host. Every method may be repeated without harm."""
 
@@ -74,7 +104,7 @@ class Executor(Protocol):
         """How many batches run at a time."""
         ...
 
-    async def submit(self, batch: Batch, command: Command) -> None:
+    async def submit(self, order: Order) -> None:
         """Start a batch; one that was ever claimed, by anyone, is not started again."""
         ...
 
@@ -82,12 +112,46 @@ class Executor(Protocol):
         """Return how the batches stand, in one round trip."""
         ...
 
-    async def read(self, batch: str, names: Sequence[str]) -> Mapping[str, str]:
-        """Return the texts of small files below a batch's `out/`."""
+    async def find(self, runs: Sequence[str]) -> Mapping[str, str]:
+        """Return the batches that runs were last given to on the host, by whomever."""
         ...
 
-    async def cancel(self, batches: Sequence[str]) -> None:
-        """End the batches: one that is waiting never starts, one that runs is killed."""
+    async def batches(self) -> Sequence[str]:
+        """Return all batches that the host has a folder of."""
+        ...
+
+    async def describe(self, batches: Collection[str]) -> Mapping[str, bytes]:
+        """Return what each batch that is there is for, as its client described it."""
+        ...
+
+    async def read(self, names: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, str]]:
+        """Return the texts of small files below the `out/` of batches, in one round trip."""
+        ...
+
+    async def log(self, batch: str, offset: int) -> tuple[bytes, int]:
+        """Return a part of a batch's log, from a byte on, and where the next begins.
+
+        At the log's end it is empty.
+        """
+        ...
+
+    async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> None:
+        """End the batches: one that nobody started never starts; with `kill` the others end."""
+        ...
+
+    async def keep(self, batches: Sequence[str]) -> None:
+        """Say that we need what batches made, whoever started them, so that nobody prunes it."""
+        ...
+
+    async def release(self, batches: Sequence[str]) -> None:
+        """Say that we have all that we need of the batches."""
+        ...
+
+    async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
+        """Return what nobody needs any more: ended batches, and inputs of none that stays.
+
+        `needed` are batches that we need ourselves; with `delete` the others go.
+        """
         ...
 
     def path(self, batch: str, name: str) -> str:
@@ -104,8 +168,21 @@ class Completed:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of this machine that a host is to have: `source`, of this content, as `target`."""
+
+    source: Path
+    target: str
+    sha256: str
+
+
 class Host(Protocol):
-    """A machine, reached by its shell and its files. Paths are the host's, absolute."""
+    """A machine, reached by its shell and its files. Paths are the host's, absolute.
+
+    Every method raises NoContact when the machine does not answer, and any
+    other HostError when it answers but cannot do what is asked.
+    """
 
     @property
     def name(self) -> str:
@@ -113,25 +190,28 @@ class Host(Protocol):
         ...
 
     async def run(self, script: str, *, timeout_s: float = 60) -> Completed:
-        """Run a POSIX shell script to its end."""
+        """Run a POSIX shell script to its end.
+
+        The script travels over standard input: nothing in it shows in a list of processes.
+        """
         ...
 
-    async def spawn(self, script: str) -> None:
-        """Start the script file detached, with no terminal: it outlives us."""
+    async def put(self, uploads: Sequence[Upload]) -> Mapping[str, str]:
+        """Bring the files that the host lacks: verified there, renamed into place, read-only.
+
+        Return, by target, what is wrong with those whose source is gone or has
+        changed; the others are on the host then.
+        """
         ...
 
-    async def write(self, contents: Mapping[str, bytes]) -> None:
-        """Write small files, each whole or not at all; folders are made."""
+    async def get(self, files: Mapping[str, Path]) -> Mapping[str, str]:
+        """Fetch those of the files that exist, each renamed into place.
+
+        Return their sha256 by their path on the host; both sides agree on it.
+        Raises TransferError when one arrives damaged, also at a second try.
+        """
         ...
 
-    async def read(self, paths: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the contents of those small files that exist."""
-        ...
-
-    async def put(self, source: Path, target: str, sha256: str) -> None:
-        """Bring a file to the host unless it is there: verified, renamed into place, read-only."""
-        ...
-
-    async def get(self, source: str, target: Path) -> str:
-        """Fetch a file, renamed into place; return the sha256 that both sides agree on."""
+    async def close(self) -> None:
+        """Let go of the machine; what runs there goes on."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from cosmos_jobs import lifecycle
 from cosmos_jobs.hosts.local import sweep
 from cosmos_jobs.model import IN_FLIGHT, Record, Snapshot
 from cosmos_jobs.outputs import Outputs
-from cosmos_jobs.project import Project
+from cosmos_jobs.project import Project, Target
+from cosmos_jobs.protocols import Swept
+from cosmos_jobs.sites import Access, open_sites
 from cosmos_jobs.store import Store
 
 
@@ -51,6 +53,28 @@ def cache(project: Project) -> int:
     freed = sum(each.stat().st_size for each in project.cache.rglob("*") if each.is_file())
     shutil.rmtree(project.cache)
     return freed
+
+
+async def remote(
+    project: Project,
+    store: Store,
+    targets: Sequence[Target],
+    *,
+    connect_timeout_s: float,
+    delete: bool,
+) -> dict[str, Sequence[Swept]]:
+    """Return, by machine, the batches and inputs that nobody needs; with `delete` they go."""
+    known = store.snapshot()
+    needed = [batch.id for batch in known.batches.values() if not batch.done]
+    access = Access(lambda line: None, connect_timeout_s)
+    swept = {}
+    for target in targets:
+        for site in open_sites(project, target, access):
+            try:
+                swept[site.name] = await site.executor.sweep(needed, delete=delete)
+            finally:
+                await site.host.close()
+    return swept
 
 
 def _given_up(

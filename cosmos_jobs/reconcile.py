@@ -1,20 +1,22 @@
-"""Carry a plan out: claim the pending runs, submit their batches, watch, collect, record."""
+"""Carry a plan out: claim the pending runs, feed and watch the machines, collect, record."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
-import orjson
-
-from cosmos_jobs import batching, digests, files, lifecycle
+from cosmos_jobs import adopt, batching, documents, estimate, lifecycle
+from cosmos_jobs.collect import Collector, look
+from cosmos_jobs.consult import Held, held
+from cosmos_jobs.documents import Described
 from cosmos_jobs.engines import get as engine_named
-from cosmos_jobs.errors import HostError
-from cosmos_jobs.executors.process import ProcessExecutor
-from cosmos_jobs.hosts.local import LocalHost
+from cosmos_jobs.errors import EngineError, HostError
 from cosmos_jobs.model import (
     IN_FLIGHT,
     Batch,
@@ -23,136 +25,190 @@ from cosmos_jobs.model import (
     Kind,
     Life,
     Outcome,
-    Output,
     PromptRecord,
     Record,
     Snapshot,
     Source,
     State,
-    Status,
 )
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import Project, Target
-from cosmos_jobs.protocols import Engine, Executor, Host, Setup, Task
+from cosmos_jobs.protocols import Order, Setup, Task, Upload
+from cosmos_jobs.sites import MAX_AHEAD, Access, Site, open_sites
 from cosmos_jobs.store import Store, Transaction
+from cosmos_jobs.watches import Watch
 
 TICK_S = 0.1
 WRITE_SHARE = 0.04
 """The longest share of time that is spent writing the store."""
 
+AWAY_PAUSE_S = (0.25, 2.0)
+"""Between two looks at a distant machine: at first, and where nothing happens."""
+
+ASK_SHARE = 0.2
+"""The longest share of time that is spent asking one machine."""
+
+TROUBLE_PAUSE_S = 30.0
+FEED_PAUSE_S = 0.05
 RESUBMIT_S = 5.0
 MAX_SUBMISSIONS = 6
+STOP_TIMEOUT_S = 20.0
+LOG_PAUSE_S = 0.5
+MIN_LIMIT_S = 600
+"""No batch is stopped earlier because of an estimate."""
+
+
+class Until(StrEnum):
+    """How far work is followed: to its end, until machines have all of it, or one look."""
+
+    SETTLED = "settled"
+    SUBMITTED = "submitted"
+    LOOKED = "looked"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A target that is ready to work: its host, its executor and what engines find there."""
+class Claim:
+    """What a job file's runs become in the store.
 
-    target: Target
-    host: Host
-    executor: Executor
-    setup: Setup
+    `starts` maps the runs to start to their target and attempts so far;
+    those in `forced` are made anew also where others have made them. `paths`
+    are the jobs' files.
+    """
 
-
-def open_site(target: Target) -> Site:
-    """Return the site of a target."""
-    host = LocalHost()
-    executor = ProcessExecutor(host, target.root, target.slots)
-    return Site(target, host, executor, Setup(target.python, target.cache))
-
-
-@dataclass(slots=True)
-class _Watch:
-    """A batch that is being watched, and what was already learnt about it."""
-
-    batch: Batch
-    site: Site
-    engine: Engine
-    status: Status = field(default_factory=lambda: Status(Life.ABSENT))
-    submitted: float | None = None
-    submissions: int = 0
-    texts: dict[str, str] = field(default_factory=dict)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    outputs: dict[str, Output] = field(default_factory=dict)
-    begun: set[str] = field(default_factory=set)
-    ended: set[str] = field(default_factory=set)
-
-    @property
-    def settled(self) -> bool:
-        """Whether every run has come to its end."""
-        return len(self.ended) == len(self.batch.runs)
-
-    def news(self) -> list[str]:
-        """Return the runs of which something is known that is not recorded yet."""
-        return [run for run in self.batch.runs if run not in self.ended and self._told(run)]
-
-    def _told(self, run: str) -> bool:
-        outcome = self.outcomes.get(run)
-        if outcome is not None:
-            return outcome.state is not State.SUCCEEDED or run in self.outputs
-        match self.status.life:
-            case Life.ABSENT:
-                return False
-            case Life.RUNNING:
-                return run not in self.begun
-        return True
+    desired: Sequence[Desired]
+    sources: Mapping[str, Source]
+    starts: Mapping[str, tuple[str, int]]
+    paths: Mapping[str, str]
+    forced: Collection[str] = field(default_factory=frozenset)
 
 
 class Reconciler:
     """Makes the world agree with the store's claims; may be stopped and begun again anywhere."""
 
     def __init__(
-        self, project: Project, store: Store, notify: Callable[[Event], None], *, fail_fast: bool
+        self,
+        project: Project,
+        store: Store,
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float,
+        fail_fast: bool = False,
     ) -> None:
         self._project = project
-        self._outputs = Outputs(project.outputs)
         self._store = store
         self._notify = notify
         self._fail_fast = fail_fast
-        self._sites: dict[str, Site] = {}
+        self._access = Access(self._say, connect_timeout_s)
+        self._collector = Collector(Outputs(project.outputs))
+        self._fleet: dict[str, tuple[Site, ...]] = {}
+        self._watches: dict[str, Watch] = {}
+        self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._known = Snapshot({}, {}, {}, {})
         self._claimed: set[str] = set()
+        self._held: dict[str, set[str]] = {}
+        self._present: dict[Site, set[str]] = {}
+        self._finished: dict[Site, list[str]] = {}
+        self._per_run_s: dict[tuple[str, str], float | None] = {}
         self._write_s = 0.0
 
     # --- claim ----------------------------------------------------------------------------
 
-    def claim(
-        self,
-        desired: Sequence[Desired],
-        sources: Mapping[str, Source],
-        starts: Mapping[str, tuple[str, int]],
-        paths: Mapping[str, str],
-    ) -> frozenset[str]:
-        """Record what the jobs desire, and queue runs: `starts` maps them to target and attempts.
+    async def claim(self, claim: Claim) -> frozenset[str]:
+        """Record what the jobs desire, and queue runs; return those that are queued now.
 
-        `paths` are the jobs' files. Return the runs that are queued now. One
-        transaction: of two applies that start a run, the second finds that it
-        has been tried once more than its plan knew, and leaves it.
+        One transaction: of two applies that start a run, the second finds that
+        it has been tried once more than its plan knew, and leaves it. A run
+        that others have at work on the target, or have made there, is joined.
         """
+        found = await self._consult(claim)
         with self._store.transaction() as change:
-            known = {each.run.id: change.run(each.run.id) for each in desired}
+            known = {each.run.id: change.run(each.run.id) for each in claim.desired}
             records: dict[str, Record] = {}
-            for each in desired:
+            for each in claim.desired:
                 before = records.get(each.run.id) or known[each.run.id]
                 records[each.run.id] = lifecycle.adopt(before, each)
             queued: dict[str, list[Record]] = {}
-            for run_id, (target, attempts) in starts.items():
+            for run_id, (target, attempts) in claim.starts.items():
                 record = records[run_id]
                 if len(record.attempts) == attempts and record.state not in IN_FLIGHT:
                     queued.setdefault(target, []).append(record)
             for target, members in queued.items():
-                records |= self._queue(change, target, members)
+                records |= self._queue(change, target, members, found, claim.forced)
             change.put_runs(
                 record for run_id, record in records.items() if record is not known[run_id]
             )
-            change.put_jobs({job: path for job, path in paths.items() if change.job(job) != path})
-            prompts = map(self._prompt_record, sources.values())
+            paths = claim.paths.items()
+            change.put_jobs({job: path for job, path in paths if change.job(job) != path})
+            prompts = map(self._prompt_record, claim.sources.values())
             change.put_prompts(each for each in prompts if change.prompt(each.prompt.id) != each)
         return frozenset(record.run.id for members in queued.values() for record in members)
 
+    async def _consult(self, claim: Claim) -> dict[str, Held | str]:
+        """Ask the machines of each target what they have of the runs that are to start."""
+        known = self._store.snapshot()
+        found: dict[str, Held | str] = {}
+        targets: dict[str, list[str]] = {}
+        for run_id, (target, _) in claim.starts.items():
+            targets.setdefault(target, []).append(run_id)
+        for target, runs in targets.items():
+            records = [known.runs[run_id] for run_id in runs if run_id in known.states]
+            own = {attempt.batch for record in records for attempt in record.attempts}
+            sites = self._sites(target)
+            told = await asyncio.gather(*(self._asked(site, runs, own) for site in sites))
+            if all(site.trouble for site in sites):
+                raise next(site.trouble for site in sites if site.trouble)
+            for each in told:
+                found |= each
+        return found
+
+    async def _asked(
+        self, site: Site, runs: Collection[str], own: Collection[str]
+    ) -> Mapping[str, Held | str]:
+        try:
+            return await held(site, runs, own)
+        except HostError as error:
+            self._leave(site, error)
+            return {}
+
     def _queue(
-        self, change: Transaction, target: str, records: Sequence[Record]
+        self,
+        change: Transaction,
+        target: str,
+        records: Sequence[Record],
+        found: Mapping[str, Held | str],
+        forced: Collection[str],
     ) -> dict[str, Record]:
-        site = self._site(target)
+        joined: dict[str, Record] = {}
+        before: dict[str, str] = {}
+        for record in records:
+            run_id, other = record.run.id, found.get(record.run.id)
+            match other:
+                case Held(is_at_work=True) | Held(is_made=True) if (
+                    other.is_at_work or run_id not in forced
+                ):
+                    change.put_batches([other.batch])
+                    joined[run_id] = lifecycle.queue(record, other.batch)
+                case Held():
+                    before[run_id] = other.batch.id
+        for run_id, other in found.items():
+            batch = other.batch.id if isinstance(other, Held) else other
+            self._held.setdefault(run_id, set()).add(batch)
+        fresh = [record for record in records if record.run.id not in joined]
+        batches = self._grouped(target, fresh, before)
+        change.put_batches(batches)
+        self._claimed.update(batch.id for batch in batches)
+        by_id = {record.run.id: record for record in fresh}
+        queued = {
+            run_id: lifecycle.queue(by_id[run_id], batch)
+            for batch in batches
+            for run_id in batch.runs
+        }
+        return joined | queued
+
+    def _grouped(
+        self, target: str, records: Sequence[Record], before: Mapping[str, str]
+    ) -> list[Batch]:
+        sites = self._sites(target)
         attempts = {record.run.id: len(record.attempts) for record in records}
         batches = [
             batch
@@ -162,17 +218,13 @@ class Reconciler:
                 attempts,
                 target,
                 engine_named(engine).batch_key,
-                site.target.max_batch,
+                sites[0].target.max_batch,
+                before,
             )
         ]
-        change.put_batches(batches)
-        self._claimed.update(batch.id for batch in batches)
-        by_id = {record.run.id: record for record in records}
-        return {
-            run_id: lifecycle.queue(by_id[run_id], batch)
-            for batch in batches
-            for run_id in batch.runs
-        }
+        # Where there is no choice it is made now: one write less for each batch.
+        host = sites[0].name if len(sites) == 1 else ""
+        return [replace(batch, host=host) for batch in batches]
 
     def _prompt_record(self, source: Source) -> PromptRecord:
         root = self._project.root
@@ -184,220 +236,512 @@ class Reconciler:
         frames = source.files["color"].frames
         return PromptRecord(source.prompt, source.name, source.video, shown, frames)
 
+    async def adopt(self, target: str) -> frozenset[str]:
+        """Queue what the machines of a target have of runs that the store lost; return these."""
+        found: frozenset[str] = frozenset()
+        for site in self._sites(target):
+            try:
+                found |= await adopt.batches(self._store, site)
+            except HostError as error:
+                self._leave(site, error)
+        return found
+
+    async def restore(self, run_ids: Collection[str]) -> None:
+        """Fetch again what runs have made, where their machine still has it as it was."""
+        self._known = self._store.snapshot()
+        for run_id in run_ids:
+            record = self._known.runs[run_id]
+            batch = self._known.batches.get(record.last.batch) if record.last else None
+            if batch is None or batch.target not in self._project.targets:
+                continue
+            watch = self._watch(batch)
+            if watch.site is None or watch.site.trouble:
+                continue
+            try:
+                await look(watch.site, [watch])
+                if run_id in self._collector.due(watch):
+                    prompt = self._known.prompts[record.run.prompt_id]
+                    await self._collector.fetch(watch.site, watch, record, prompt)
+            except HostError as error:
+                self._leave(watch.site, error)
+
+    async def log(self, batch: Batch, tell: Callable[[bytes], None], *, follow: bool) -> None:
+        """Tell a batch's log part by part, with `follow` until it has ended."""
+        self._known = self._store.snapshot()
+        watch = self._watch(batch)
+        if watch.site is None:
+            raise HostError(f"no machine has {batch.id} yet", hint="start it: cosmos-jobs watch")
+        offset = 0
+        while True:
+            # First: what is written until it is seen to have ended is read after that.
+            ended = not follow or await self._has_ended(watch)
+            while True:
+                part, offset = await watch.site.executor.log(batch.id, offset)
+                if not part:
+                    break
+                tell(part)
+            if ended:
+                return
+            await asyncio.sleep(LOG_PAUSE_S)
+
+    async def _has_ended(self, watch: Watch) -> bool:
+        assert watch.site is not None  # noqa: S101 - seen to by `log`
+        await look(watch.site, [watch])
+        return watch.is_final
+
     # --- settle ---------------------------------------------------------------------------
 
-    async def settle(self, wanted: Collection[str]) -> None:
-        """Work until none of the `wanted` runs is in flight, whoever claimed it.
+    async def settle(self, wanted: Collection[str], until: Until = Until.SETTLED) -> None:
+        """Work until none of the `wanted` runs is in flight, whoever claimed it, or `until`.
 
+        Returns also when what is left is on machines that do not answer.
         Cancelled (Ctrl-C), it ends the batches of its own that run on this
-        machine, records what came of them, and lets the cancellation pass.
+        machine, leaves those on others at work, withdraws what no machine has
+        yet, records what came of all, and lets the cancellation pass.
         """
-        watches: dict[str, _Watch] = {}
         try:
-            while self._find(watches, wanted):
+            while self._find(wanted):
                 began = time.monotonic()
-                await self._tick(watches)
+                self._staff(until)
+                self._check_tasks()
+                if self._record() and self._fail_fast:
+                    await self._stop(everywhere=True)
+                self._tell()
+                if all(self._is_done(watch, until) for watch in self._watches.values()):
+                    break
                 # A write every tick must not take more than its share of the time.
                 pause = max(TICK_S, self._write_s / WRITE_SHARE - (time.monotonic() - began))
-                if any(not watch.settled for watch in watches.values()):
-                    await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
         except asyncio.CancelledError:
-            await self._stop(watches)
+            await self._dismiss()
+            await self._stop(everywhere=False)
             raise
+        finally:
+            await self._dismiss()
+        self._note_silence()
 
-    def _find(self, watches: dict[str, _Watch], wanted: Collection[str]) -> bool:
+    async def close(self) -> None:
+        """Tell the machines which batches we are done with, and let go of them."""
+        for site, batches in self._finished.items():
+            if site.trouble is None:
+                with suppress(HostError):
+                    await site.executor.release(batches)
+        for sites in self._fleet.values():
+            for site in sites:
+                await site.host.close()
+
+    def troubles(self) -> tuple[HostError, ...]:
+        """Return why machines were left alone."""
+        sites = (site for sites in self._fleet.values() for site in sites)
+        return tuple(site.trouble for site in sites if site.trouble)
+
+    def traffic(self) -> tuple[str, ...]:
+        """Return what went over each connection."""
+        hosts = (site.host for sites in self._fleet.values() for site in sites)
+        return tuple(f"{host.name}: {host.traffic}" for host in hosts if hasattr(host, "traffic"))
+
+    def _find(self, wanted: Collection[str]) -> bool:
         """Watch the batches in flight; forget the settled. Looks in the store when none is left."""
-        for batch_id in [each for each, watch in watches.items() if watch.settled]:
-            del watches[batch_id]
-        if not watches:
-            known = self._store.snapshot()
+        self._known = self._store.snapshot()
+        for batch_id in [each for each, watch in self._watches.items() if watch.settled]:
+            del self._watches[batch_id]
+        if not self._watches:
             for run_id in wanted:
-                if known.states.get(run_id) in IN_FLIGHT:
-                    last = known.runs[run_id].last
-                    if last is not None and last.batch not in watches:
-                        watches[last.batch] = self._watch(known.batches[last.batch])
-        return bool(watches)
+                if self._known.states.get(run_id) in IN_FLIGHT:
+                    last = self._known.runs[run_id].last
+                    if last is not None and last.batch not in self._watches:
+                        self._watches[last.batch] = self._watch(self._known.batches[last.batch])
+        return bool(self._watches)
 
-    def _watch(self, batch: Batch) -> _Watch:
-        return _Watch(batch, self._site(batch.target), engine_named(batch.engine))
+    def _watch(self, batch: Batch) -> Watch:
+        sites = self._sites(batch.target)
+        site = sites[0] if len(sites) == 1 else None
+        if batch.host:
+            site = next((each for each in sites if each.name == batch.host), None)
+            if site is None:
+                raise HostError(
+                    f"`{batch.host}` is no longer a host of the target `{batch.target}`,"
+                    " but runs are there",
+                    hint="put it back, or prune these runs",
+                )
+        known = {}
+        for run_id in batch.runs:
+            record = self._known.runs[run_id] if run_id in self._known.states else None
+            attempts = {attempt.batch for attempt in record.attempts} if record else set()
+            known[run_id] = tuple(sorted(attempts | self._held.get(run_id, set()) - {batch.id}))
+        engine = engine_named(batch.engine)
+        return Watch(batch, site, engine, claimed=batch.id in self._claimed, known=known)
 
-    def _site(self, name: str) -> Site:
-        if name not in self._sites:
+    def _sites(self, name: str) -> tuple[Site, ...]:
+        if name not in self._fleet:
             target = self._project.targets.get(name)
             if target is None:
                 raise HostError(
                     f"the target `{name}` is no longer in cosmos-jobs.yaml, but runs wait there",
                     hint="put it back, or prune these runs",
                 )
-            self._sites[name] = open_site(target)
-        return self._sites[name]
+            self._fleet[name] = open_sites(self._project, target, self._access)
+        return self._fleet[name]
 
-    async def _tick(self, watches: Mapping[str, _Watch]) -> None:
-        sites = _by_site(watches.values())
-        known = self._store.snapshot()
-        for members in sites:
-            await self._look(members)
-        for watch in watches.values():
-            await self._read(watch, known)
-        failed = self._record(list(watches.values()))
-        if failed and self._fail_fast:
-            await self._stop(watches)
-        for members in sites:
-            await self._submit(members, known)
-        frames = sum(watch.engine.progress(watch.status.log) for watch in watches.values())
-        self._notify(Event(Kind.PROGRESS, frames=frames))
+    def _is_done(self, watch: Watch, until: Until) -> bool:
+        if watch.settled:
+            return True
+        sites = (watch.site,) if watch.site else self._sites(watch.batch.target)
+        if all(site.trouble for site in sites):
+            return True
+        match until:
+            case Until.SUBMITTED:
+                return watch.is_out
+            case Until.LOOKED:
+                return watch.is_collected or watch.site is None
+        return False
 
-    async def _look(self, watches: Sequence[_Watch]) -> None:
-        """Ask a host how its batches stand, the next to be started included."""
-        executor = watches[0].site.executor
-        seen = [watch for watch in watches if watch.status.life is not Life.ABSENT]
-        waiting = [watch for watch in watches if watch.status.life is Life.ABSENT]
-        asked = seen + waiting[: 2 * executor.slots]
-        found = await executor.poll([watch.batch.id for watch in asked])
-        for watch in asked:
-            watch.status = found[watch.batch.id]
+    # --- a task for each machine ------------------------------------------------------------
 
-    async def _submit(self, watches: Sequence[_Watch], known: Snapshot) -> None:
-        """Start batches while the target has room; who claimed them does not matter."""
-        now = time.monotonic()
-        free = watches[0].site.executor.slots
-        free -= sum(watch.status.life is Life.RUNNING for watch in watches)
+    def _staff(self, until: Until) -> None:
+        """See that every machine with work is looked after, and gets more of it."""
+        for target in {watch.batch.target for watch in self._watches.values()}:
+            for site in self._sites(target):
+                self._begin(("attend", target, site.name), self._attend, site)
+                if until is not Until.LOOKED:
+                    self._begin(("feed", target, site.name), self._feed, site, until)
+
+    def _begin(
+        self,
+        key: tuple[str, ...],
+        work: Callable[..., Coroutine[object, object, None]],
+        *arguments: object,
+    ) -> None:
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.create_task(work(*arguments))
+
+    def _check_tasks(self) -> None:
+        """Raise what went wrong in a task."""
+        for key in [key for key, task in self._tasks.items() if task.done()]:
+            self._tasks.pop(key).result()
+
+    async def _dismiss(self) -> None:
+        tasks = [*self._tasks.values()]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for watch in self._watches.values():
+            watch.fetching.clear()
+
+    async def _attend(self, site: Site) -> None:
+        """Look at a machine's batches again and again; fetch what they have made."""
+        pause = AWAY_PAUSE_S[0]
+        while True:
+            began = time.monotonic()
+            asked = [watch for watch in self._at(site) if self._asks(watch)]
+            changed = False
+            if asked:
+                try:
+                    changed = await look(site, asked)
+                    site.trouble = None
+                except HostError as error:
+                    self._leave(site, error)
+                    await asyncio.sleep(TROUBLE_PAUSE_S)
+                    continue
+                self._digest(asked)
+                self._balance(site)
+            self._fetch_all(site)
+            pause = AWAY_PAUSE_S[0] if changed else min(1.5 * pause, AWAY_PAUSE_S[1])
+            took = time.monotonic() - began
+            await asyncio.sleep(max(TICK_S if site.is_here else pause, took / ASK_SHARE - took))
+
+    def _at(self, site: Site) -> Iterator[Watch]:
+        return (watch for watch in self._watches.values() if watch.site is site)
+
+    def _asks(self, watch: Watch) -> bool:
+        """Whether a look at a batch can tell anything new."""
+        if watch.settled or watch.is_final:
+            return False
+        return watch.is_out or not (watch.claimed or watch.looked)
+
+    def _digest(self, watches: Iterable[Watch]) -> None:
         for watch in watches:
-            if free <= 0:
-                return
-            if watch.status.life is not Life.ABSENT:
-                continue
-            free -= 1
-            if watch.submitted is None or now - watch.submitted > RESUBMIT_S:
-                watch.submitted = now
-                watch.submissions += 1
-                await self._start(watch, known)
+            # A run that was pruned meanwhile, or that only others asked for, is none of ours.
+            watch.ended.update(run for run in watch.batch.runs if run not in self._known.states)
+            for run_id, outcome in watch.outcomes.items():
+                if outcome.state is not State.SUCCEEDED and run_id not in watch.ended:
+                    self._collector.keep_log(watch, run_id)
 
-    async def _start(self, watch: _Watch, known: Snapshot) -> None:
-        if watch.submissions > MAX_SUBMISSIONS:
-            raise HostError(
-                f"{watch.site.host.name} does not start {watch.batch.id}",
-                hint=f"look in {watch.site.target.root}/batches/{watch.batch.id}",
-            )
-        tasks = [
-            task for run_id in watch.batch.runs if (task := await self._task(watch, run_id, known))
-        ]
-        if tasks:
-            command = watch.engine.command(tasks, watch.site.setup)
-            await watch.site.executor.submit(watch.batch, command)
+    def _balance(self, site: Site) -> None:
+        """Let more batches wait on a machine that had none left between two looks."""
+        waiting = [w for w in self._at(site) if w.is_out and not w.is_final]
+        if len(waiting) <= site.target.slots and self._queued(site):
+            site.ahead = min(2 * site.ahead, MAX_AHEAD)
 
-    async def _task(self, watch: _Watch, run_id: str, known: Snapshot) -> Task | None:
-        """Bring a run's inputs to the host; a run whose inputs cannot be had fails by itself."""
-        run = known.runs[run_id].run
-        prompt = known.prompts[run.prompt_id]
-        inputs: dict[str, str] = {}
+    def _leave(self, site: Site, error: HostError) -> None:
+        """Leave a machine alone for a while; what it was never given goes to the others."""
+        if site.trouble is None:
+            self._say(error.message)
+        site.trouble = error
+        if len(self._sites(site.target.name)) > 1:
+            for watch in self._at(site):
+                if watch.claimed and not watch.is_out:
+                    watch.site = None
+
+    # --- fetch ----------------------------------------------------------------------------
+
+    def _fetch_all(self, site: Site) -> None:
+        for watch in self._at(site):
+            for run_id in self._collector.due(watch):
+                if run_id in self._known.states:
+                    task = asyncio.create_task(self._fetch(site, watch, run_id))
+                    watch.fetching[run_id] = task
+                    self._tasks["fetch", watch.batch.id, run_id] = task
+
+    async def _fetch(self, site: Site, watch: Watch, run_id: str) -> None:
+        record = self._known.runs[run_id]
+        prompt = self._known.prompts[record.run.prompt_id]
         try:
+            await self._collector.fetch(site, watch, record, prompt)
+        except HostError as error:
+            self._leave(site, error)
+        finally:
+            watch.fetching.pop(run_id, None)
+
+    # --- feed -----------------------------------------------------------------------------
+
+    async def _feed(self, site: Site, until: Until) -> None:
+        """Give a machine batches while it has room; who claimed them does not matter."""
+        while True:
+            watch = None if site.trouble else self._next(site, until)
+            if watch is None:
+                await asyncio.sleep(FEED_PAUSE_S)
+                continue
+            try:
+                await self._start(site, watch)
+            except HostError as error:
+                self._leave(site, error)
+
+    def _queued(self, site: Site) -> Iterator[Watch]:
+        """Return the batches that the machine may be given next."""
+        now = time.monotonic()
+        for watch in self._watches.values():
+            if watch.status.life is not Life.ABSENT or watch.settled:
+                continue
+            if watch.site is None:
+                if watch.batch.target == site.target.name:
+                    yield watch
+            elif watch.site is site:
+                if watch.submitted is not None:
+                    # It was sent, and the machine does not know of it.
+                    if watch.looked and now - watch.submitted > RESUBMIT_S:
+                        yield watch
+                elif watch.claimed or watch.looked:
+                    yield watch
+
+    def _next(self, site: Site, until: Until) -> Watch | None:
+        out = sum(watch.is_out and not watch.is_final for watch in self._at(site))
+        if until is not Until.SUBMITTED and out >= site.target.slots + site.ahead:
+            return None
+        for watch in self._queued(site):
+            if watch.site is site or self._assign(watch, site):
+                return watch
+        return None
+
+    def _assign(self, watch: Watch, site: Site) -> bool:
+        """Note which machine gets a batch, unless another process has noted one meanwhile."""
+        with self._store.transaction() as change:
+            batch = change.batch(watch.batch.id)
+            if batch is None:
+                return False
+            if batch.host in ("", watch.batch.host):
+                batch = replace(batch, host=site.name)
+                change.put_batches([batch])
+        watch.batch = batch
+        sites = self._sites(batch.target)
+        watch.site = next((each for each in sites if each.name == batch.host), None)
+        watch.claimed &= watch.site is site
+        return watch.site is site
+
+    async def _start(self, site: Site, watch: Watch) -> None:
+        if watch.submissions >= MAX_SUBMISSIONS:
+            raise HostError(
+                f"{site.name} does not start {watch.batch.id}",
+                hint=f"look in {site.target.root}/batches/{watch.batch.id}",
+            )
+        tasks = await self._tasks_of(site, watch)
+        if not tasks:
+            watch.submitted = time.monotonic()
+            return
+        installation = site.target.installation(watch.batch.engine)
+        if installation is None:
+            raise EngineError(
+                f"the target `{site.target.name}` has no engine `{watch.batch.engine}`",
+                hint=f"add it in cosmos-jobs.yaml: engines: {{{watch.batch.engine}: …}}",
+            )
+        setup = Setup(site.target.python(watch.batch.engine), self._cache(site))
+        order = Order(
+            watch.batch,
+            watch.engine.command(tasks, setup),
+            installation,
+            self._description(watch.batch),
+            watch.known,
+            self._project.secrets(installation),
+            self._limit_s(site.target, watch.batch),
+            {sha256 for task in tasks for sha256 in task.prompt.inputs.values()},
+        )
+        watch.submitted = time.monotonic()
+        watch.submissions += 1
+        watch.looked = False
+        await site.executor.submit(order)
+
+    def _cache(self, site: Site) -> str:
+        here = self._project.cache / "controls"
+        return str(here) if site.is_here else f"{site.target.root}/cache"
+
+    async def _tasks_of(self, site: Site, watch: Watch) -> list[Task]:
+        """Bring the inputs of a batch's runs; a run whose inputs cannot be had fails by itself."""
+        known, present = self._known, self._present.setdefault(site, set())
+        tasks: dict[str, Task] = {}
+        uploads: dict[str, Upload] = {}
+        for run_id in watch.batch.runs:
+            if run_id not in known.states:
+                continue
+            run = known.runs[run_id].run
+            prompt = known.prompts[run.prompt_id]
+            inputs = {}
             for role, path in prompt.files.items():
                 sha256 = prompt.prompt.inputs[role]
-                inputs[role] = f"{watch.site.target.root}/inputs/{sha256}{Path(path).suffix}"
-                await watch.site.host.put(self._project.root / path, inputs[role], sha256)
-        except (HostError, FileNotFoundError, PermissionError) as error:
-            watch.outcomes[run_id] = Outcome(State.FAILED, str(error))
+                target = f"{site.target.root}/inputs/{sha256}{Path(path).suffix}"
+                uploads[target] = Upload(self._project.root / path, target, sha256)
+                inputs[role] = target
+            tasks[run_id] = Task(run, prompt.prompt, inputs)
+        missing = [upload for target, upload in uploads.items() if target not in present]
+        wrong = await site.host.put(missing) if missing else {}
+        present.update(upload.target for upload in missing if upload.target not in wrong)
+        for run_id, task in list(tasks.items()):
+            problem = next((wrong[each] for each in task.inputs.values() if each in wrong), "")
+            if problem:
+                watch.outcomes[run_id] = Outcome(State.FAILED, problem)
+                del tasks[run_id]
+        return list(tasks.values())
+
+    def _description(self, batch: Batch) -> bytes:
+        known = self._known
+        records = [known.runs[run_id] for run_id in batch.runs if run_id in known.states]
+        prompts = {record.run.prompt_id: known.prompts[record.run.prompt_id] for record in records}
+        described = Described(batch, self._project.client, tuple(records), tuple(prompts.values()))
+        return documents.describe(described)
+
+    def _limit_s(self, target: Target, batch: Batch) -> int | None:
+        """Return how long a batch may take: what was set, else a multiple of what is expected."""
+        if target.run_timeout_s is not None:
+            return math.ceil(len(batch.runs) * target.run_timeout_s)
+        key = batch.engine, target.name
+        if key not in self._per_run_s:
+            records = self._known.runs.values()
+            self._per_run_s[key] = estimate.seconds_per_run(records, *key)
+        per_run_s = self._per_run_s[key]
+        if per_run_s is None:
             return None
-        return Task(run, prompt.prompt, inputs)
-
-    # --- collect --------------------------------------------------------------------------
-
-    async def _read(self, watch: _Watch, known: Snapshot) -> None:
-        """Read the new markers of a batch; fetch what they say is done."""
-        # A run that was pruned meanwhile is nobody's any more.
-        watch.ended.update(run for run in watch.batch.runs if run not in known.states)
-        listed = set(watch.status.files)
-        markers = (name for names in watch.engine.markers(watch.batch).values() for name in names)
-        new = [name for name in markers if name in listed and name not in watch.texts]
-        if new:
-            watch.texts.update(await watch.site.executor.read(watch.batch.id, new))
-        told = watch.engine.outcomes(watch.batch, watch.status, watch.texts)
-        watch.outcomes = {**told, **watch.outcomes}
-        for run_id, outcome in watch.outcomes.items():
-            if outcome.state is not State.SUCCEEDED and run_id not in watch.ended:
-                self._keep_log(watch, run_id)
-        for run_id, outcome in told.items():
-            fetched = run_id in watch.outputs or run_id in watch.ended
-            if outcome.state is State.SUCCEEDED and not fetched:
-                await self._fetch(watch, known.runs[run_id], outcome, known)
-
-    async def _fetch(
-        self, watch: _Watch, record: Record, outcome: Outcome, known: Snapshot
-    ) -> None:
-        """Bring a finished run's files into `outputs/`; what is not a video is a failure."""
-        run_id = record.run.id
-        folder, video = self._outputs.folder(run_id), self._outputs.video(run_id)
-        sha256 = {}
-        try:
-            for name, path in outcome.files.items():
-                source = watch.site.executor.path(watch.batch.id, path)
-                sha256[name] = await watch.site.host.get(source, folder / name)
-        except FileNotFoundError as error:
-            watch.outcomes[run_id] = Outcome(State.FAILED, f"a file is missing: {error.filename}")
-            return
-        found = await asyncio.to_thread(digests.probe, video)
-        if isinstance(found, str):
-            reason = f"the engine's output is no video: {found}"
-            watch.outcomes[run_id] = Outcome(State.FAILED, reason)
-            return
-        output = Output(sha256[video.name], video.stat().st_size, found.frames)
-        prompt = known.prompts[record.run.prompt_id]
-        self._keep_log(watch, run_id)
-        files.write(folder / "manifest.json", _manifest(watch, record, prompt, outcome, output))
-        self._outputs.link(record)
-        watch.outputs[run_id] = output
-
-    def _keep_log(self, watch: _Watch, run_id: str) -> None:
-        """Leave the end of the batch's log where a run's files are: also where it failed."""
-        folder = self._outputs.folder(run_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").write_text(watch.status.log)
+        return max(MIN_LIMIT_S, math.ceil(len(batch.runs) * per_run_s * target.timeout_factor))
 
     # --- record ---------------------------------------------------------------------------
 
-    def _record(self, watches: Collection[_Watch]) -> bool:
+    def _record(self) -> bool:
         """Write what is new in one transaction and tell it; return whether a run failed."""
-        news = [(watch, run_ids) for watch in watches if (run_ids := watch.news())]
+        news = [(watch, ids) for watch in self._watches.values() if (ids := watch.news())]
         if not news:
             return False
         began = time.monotonic()
         with self._store.transaction() as change:
             records = [each for watch, ids in news for each in _observe(change, watch, ids)]
         self._write_s = time.monotonic() - began
+        for watch, _ in news:
+            if watch.settled and watch.site and watch.is_out:
+                self._finished.setdefault(watch.site, []).append(watch.batch.id)
         for record in records:
             kind = Kind.STARTED if record.state in IN_FLIGHT else Kind.FINISHED
-            self._notify(Event(kind, record.run.id, record.state, record.reason))
+            if record.state not in (State.QUEUED, State.PENDING):
+                self._notify(Event(kind, record.run.id, record.state, record.reason))
         return any(record.state is State.FAILED for record in records)
 
-    async def _stop(self, watches: Mapping[str, _Watch]) -> None:
-        """End the batches that this apply claimed, and record what they made before."""
-        known = self._store.snapshot()
-        own = [
+    def _tell(self) -> None:
+        watches = [watch for watch in self._watches.values() if watch.is_out]
+        frames = sum(watch.engine.progress(watch.status.log) for watch in watches)
+        lanes = tuple(watch.lane() for watch in watches if watch.status.life is Life.RUNNING)
+        self._notify(Event(Kind.PROGRESS, frames=frames, lanes=lanes))
+
+    def _say(self, message: str) -> None:
+        self._notify(Event(Kind.NOTE, reason=message))
+
+    def _note_silence(self) -> None:
+        """Record of what is on machines that do not answer since when that is so."""
+        silent = [
             watch
-            for watch in watches.values()
-            if watch.batch.id in self._claimed and not watch.settled
+            for watch in self._watches.values()
+            if watch.site and watch.site.trouble and not watch.settled
         ]
-        for members in _by_site(own):
-            executor, ids = members[0].site.executor, [watch.batch.id for watch in members]
-            await executor.cancel(ids)
-            found = await executor.poll(ids)
-            for watch in members:
-                watch.status = found[watch.batch.id]
-                await self._read(watch, known)
-        self._record(own)
+        if not silent:
+            return
+        since = time.strftime("%Y-%m-%d %H:%M")
+        with self._store.transaction() as change:
+            for watch in silent:
+                reason = f"no contact with {watch.batch.host} since {since}"
+                records = [change.run(run_id) for run_id in watch.batch.runs]
+                change.put_runs(
+                    after
+                    for record in records
+                    if record
+                    and (after := lifecycle.unseen(record, watch.batch, reason)) is not record
+                )
+
+    # --- stop -----------------------------------------------------------------------------
+
+    async def cancel(self, run_ids: Collection[str]) -> None:
+        """End the batches in flight of these runs, wherever they are, and record what they made.
+
+        Raises HostError when a machine cannot be asked to.
+        """
+        self._find(run_ids)
+        for watch in self._watches.values():
+            if watch.site is None:
+                self._assign(watch, self._sites(watch.batch.target)[0])
+        for site in {watch.site for watch in self._watches.values() if watch.site}:
+            members = list(self._at(site))
+            await site.executor.cancel([watch.batch.id for watch in members])
+            await self._collect_now(site, members)
+        self._record()
+
+    async def _stop(self, *, everywhere: bool) -> None:
+        """End the batches that this apply claimed: those on this machine, or `everywhere`.
+
+        Of what other machines have it only withdraws what has not begun there.
+        """
+        own = [w for w in self._watches.values() if w.claimed and not w.settled]
+        for watch in own:
+            if watch.site is None:
+                self._assign(watch, self._sites(watch.batch.target)[0])
+        for site in {watch.site for watch in own if watch.site}:
+            if site.trouble:
+                continue
+            members = [watch for watch in own if watch.site is site and not watch.is_final]
+            kill = everywhere or site.is_here
+            ended = [watch for watch in members if kill or not watch.is_out]
+            with suppress(HostError, TimeoutError):
+                async with asyncio.timeout(None if site.is_here else STOP_TIMEOUT_S):
+                    await site.executor.cancel([watch.batch.id for watch in ended], kill=kill)
+                    await self._collect_now(site, ended)
+        self._record()
+
+    async def _collect_now(self, site: Site, watches: Sequence[Watch]) -> None:
+        await look(site, watches)
+        self._digest(watches)
+        for watch in watches:
+            for run_id in self._collector.due(watch):
+                await self._fetch(site, watch, run_id)
 
 
-def _by_site(watches: Iterable[_Watch]) -> list[list[_Watch]]:
-    sites: dict[str, list[_Watch]] = {}
-    for watch in watches:
-        sites.setdefault(watch.batch.target, []).append(watch)
-    return list(sites.values())
-
-
-def _observe(change: Transaction, watch: _Watch, run_ids: Sequence[str]) -> list[Record]:
+def _observe(change: Transaction, watch: Watch, run_ids: Sequence[str]) -> list[Record]:
     """Put what was learnt about runs of a batch; return the records that changed."""
     changed = []
+    watch.recorded = watch.stage()
     for run_id in run_ids:
         before = change.run(run_id)
         outcome, output = watch.outcomes.get(run_id), watch.outputs.get(run_id)
@@ -408,9 +752,8 @@ def _observe(change: Transaction, watch: _Watch, run_ids: Sequence[str]) -> list
             outcome,
             output,
             time.time(),
-            watch.site.host.name,
+            watch.site.name if watch.site else "",
         )
-        watch.begun.add(run_id)
         # A run that was removed, or that another batch has taken over, is none of ours.
         if after is None or after.state not in IN_FLIGHT or _elsewhere(after, watch.batch):
             watch.ended.add(run_id)
@@ -424,23 +767,3 @@ def _observe(change: Transaction, watch: _Watch, run_ids: Sequence[str]) -> list
 
 def _elsewhere(record: Record, batch: Batch) -> bool:
     return record.last is not None and record.last.batch != batch.id
-
-
-def _manifest(
-    watch: _Watch, record: Record, prompt: PromptRecord, outcome: Outcome, output: Output
-) -> bytes:
-    """Return a run's full provenance as JSON: what was asked, where it ran, what came of it."""
-    document = {
-        "run": asdict(record.run),
-        "prompt": {**asdict(prompt.prompt), "files": prompt.files},
-        "jobs": record.jobs,
-        "output": asdict(output),
-        "batch": watch.batch.id,
-        "companions": [run for run in watch.batch.runs if run != record.run.id],
-        "target": watch.batch.target,
-        "host": watch.site.host.name,
-        "attempt": len(record.attempts),
-        "started": watch.status.started,
-        "engine": outcome.details,
-    }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -30,7 +30,7 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.prompttext import fill, placeholders
 
-__all__ = ["DEFAULT_WEIGHTS", "fill", "parse", "parse_mapping", "placeholders"]
+__all__ = ["DEFAULT_WEIGHTS", "fill", "parse", "parse_mapping", "placeholders", "read_mapping"]
 
 DEFAULT_WEIGHTS: Mapping[str, Mapping[str, float]] = {"default": dict.fromkeys(CONTROLS, 0.25)}
 """The weights of a job that gives none."""
@@ -90,9 +90,21 @@ def parse_mapping(
 
     The values are None exactly when there is an error.
     """
+    value, document, found = read_mapping(data, path, schema_name)
+    return (None if found else value), document, found
+
+
+def read_mapping(
+    data: bytes, path: str, schema_name: str
+) -> tuple[dict[str, Any] | None, Locator, tuple[Diagnostic, ...]]:
+    """Return what of a file satisfies the schema `schema_name`, and its problems.
+
+    Keys with faulty values are left out, such items of lists are None: so the
+    meaning of the rest can be judged too.
+    """
     document, problems = yamltext.read(data, path)
     value, found = _mapping(document, problems, schema_name)
-    return (None if found else value), document, _settled(found)
+    return value, document, _settled(found)
 
 
 # --- from text to a mapping of the right shape ---------------------------------------------

@@ -5,33 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import orjson
 from tinydb import TinyDB
 from tinydb.storages import Storage
 from tinydb.table import Table
 
-from cosmos_jobs import files
+from cosmos_jobs import documents, files
+from cosmos_jobs.documents import Document
 from cosmos_jobs.errors import StoreError
-from cosmos_jobs.model import (
-    Attempt,
-    Batch,
-    Output,
-    Prompt,
-    PromptRecord,
-    Record,
-    Run,
-    Snapshot,
-    State,
-)
+from cosmos_jobs.model import Batch, PromptRecord, Record, Snapshot
 
 FORMAT = 1
 LOCK_TIMEOUT_S = 30.0
 
-Document: TypeAlias = dict[str, Any]
 Tables: TypeAlias = dict[str, dict[str, Document]]
 _Value = TypeVar("_Value")
 
@@ -55,16 +44,16 @@ class Store:
         meta = self._load()["meta"]["store"]
         runs = self.table("runs")
         try:
-            states = {key: _STATES[each["state"]] for key, each in runs.items()}
+            states = {key: documents.STATES[each["state"]] for key, each in runs.items()}
             sizes = {key: each["output"]["size"] for key, each in runs.items() if "output" in each}
             jobs = {key: each["path"] for key, each in self.table("jobs").items()}
         except (KeyError, TypeError) as error:
             raise self.damaged("a record is not as it should be") from error
         return Snapshot(
-            _Decoded(self, "runs", _record),
+            _Decoded(self, "runs", documents.record),
             states,
-            _Decoded(self, "prompts", _prompt_record),
-            _Decoded(self, "batches", _batch),
+            _Decoded(self, "prompts", documents.prompt_record),
+            _Decoded(self, "batches", documents.batch),
             jobs,
             sizes,
             meta["lineage"],
@@ -163,29 +152,29 @@ class Transaction:
     def run(self, run_id: str) -> Record | None:
         """Return what is known of a run."""
         document = self._get("runs", run_id)
-        return None if document is None else _record(run_id, document)
+        return None if document is None else documents.record(run_id, document)
 
     def prompt(self, prompt_id: str) -> PromptRecord | None:
         """Return what is known of a prompt."""
         document = self._get("prompts", prompt_id)
-        return None if document is None else _prompt_record(prompt_id, document)
+        return None if document is None else documents.prompt_record(prompt_id, document)
 
     def batch(self, batch_id: str) -> Batch | None:
         """Return a batch."""
         document = self._get("batches", batch_id)
-        return None if document is None else _batch(batch_id, document)
+        return None if document is None else documents.batch(batch_id, document)
 
     def put_runs(self, records: Iterable[Record]) -> None:
         """Add or replace runs."""
-        self._put("runs", {each.run.id: _record_document(each) for each in records})
+        self._put("runs", {each.run.id: documents.record_document(each) for each in records})
 
     def put_prompts(self, prompts: Iterable[PromptRecord]) -> None:
         """Add or replace prompts."""
-        self._put("prompts", {each.prompt.id: _prompt_document(each) for each in prompts})
+        self._put("prompts", {each.prompt.id: documents.prompt_document(each) for each in prompts})
 
     def put_batches(self, batches: Iterable[Batch]) -> None:
         """Add or replace batches."""
-        self._put("batches", {each.id: _batch_document(each) for each in batches})
+        self._put("batches", {each.id: documents.batch_document(each) for each in batches})
 
     def put_jobs(self, paths: Mapping[str, str]) -> None:
         """Note which files jobs come from."""
@@ -260,9 +249,6 @@ class _Database(TinyDB):
         return table
 
 
-# --- documents ----------------------------------------------------------------------------
-
-
 def _mark(path: Path) -> tuple[int, int, int]:
     """Return what tells one written state file from the next; each is a new file."""
     stat = path.stat()
@@ -293,89 +279,3 @@ class _Decoded(Mapping[str, _Value]):
 
     def __len__(self) -> int:
         return len(self._documents)
-
-
-_STATES = {str(state): state for state in State}
-
-
-def _record(run_id: str, document: Document) -> Record:
-    output = document.get("output")
-    return Record(
-        Run(
-            run_id,
-            document["prompt"],
-            document["engine"],
-            document["contract"],
-            document["weights"],
-            document["params"],
-        ),
-        document["jobs"],
-        State(document["state"]),
-        document.get("reason", ""),
-        tuple(_attempt(each) for each in document.get("attempts", ())),
-        None if output is None else Output(**output),
-    )
-
-
-def _record_document(record: Record) -> Document:
-    run = record.run
-    document: Document = {
-        "prompt": run.prompt_id,
-        "engine": run.engine,
-        "contract": run.contract,
-        "weights": dict(run.weights),
-        "params": dict(run.params),
-        "jobs": dict(record.jobs),
-        "state": str(record.state),
-    }
-    if record.reason:
-        document["reason"] = record.reason
-    if record.attempts:
-        document["attempts"] = [_attempt_document(attempt) for attempt in record.attempts]
-    if record.output:
-        document["output"] = asdict(record.output)
-    return document
-
-
-def _attempt(document: Document) -> Attempt:
-    return Attempt(**{**document, "state": State(document["state"])})
-
-
-def _attempt_document(attempt: Attempt) -> Document:
-    """Return an attempt without what is not known yet: there may be 100,000 of them."""
-    document = {key: value for key, value in asdict(attempt).items() if value not in (None, "")}
-    return {**document, "state": str(attempt.state)}
-
-
-def _prompt_record(prompt_id: str, document: Document) -> PromptRecord:
-    prompt = Prompt(prompt_id, document["text"], document["negative"], document["inputs"])
-    return PromptRecord(
-        prompt, document["name"], document["video"], document["files"], document["frames"]
-    )
-
-
-def _prompt_document(record: PromptRecord) -> Document:
-    return {
-        "text": record.prompt.text,
-        "negative": record.prompt.negative,
-        "inputs": dict(record.prompt.inputs),
-        "name": record.name,
-        "video": record.video,
-        "files": dict(record.files),
-        "frames": record.frames,
-    }
-
-
-def _batch(batch_id: str, document: Document) -> Batch:
-    return Batch(
-        batch_id, document["engine"], document["target"], tuple(document["runs"]), document["done"]
-    )
-
-
-def _batch_document(batch: Batch) -> Document:
-    return {
-        "engine": batch.engine,
-        "target": batch.target,
-        "runs": list(batch.runs),
-        "done": batch.done,
-    }

@@ -24,13 +24,22 @@ COMMANDS = {
         "apply": ("jobs", "Make what the job files ask for: only the pending runs."),
         "preview": ("jobs", "Show any job's control inputs, on this machine's CPU."),
     },
+    "Work in flight": {
+        "watch": ("flight", "Follow what is in flight to its end."),
+        "fetch": ("flight", "Fetch what is made by now, and return."),
+        "logs": ("flight", "Show the log of a run's batch."),
+        "cancel": ("flight", "Stop runs in flight."),
+        "retry": ("flight", "Run again what failed, was lost or was cancelled."),
+        "adopt": ("flight", "Rebuild a lost store from outputs and machines."),
+    },
     "Results": {
-        "status": ("records", "Show where each job stands: its runs by state."),
+        "status": ("records", "Show where each job stands, and what runs where."),
         "list": ("records", "List prompts or runs."),
         "show": ("records", "Show all that is known of a prompt or a run."),
         "prune": ("records", "Remove runs that left their job files, or the cache."),
     },
     "More": {
+        "doctor": ("doctor", "Check what a target's machines have and lack."),
         "schema": ("project", "Print a JSON Schema (draft-07), for editors and tools."),
         "completion": ("project", "Print the completion script of a shell."),
     },

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from cosmos_jobs.errors import CosmosJobsError, UsageError
+from cosmos_jobs.errors import CosmosJobsError, HostError, UsageError
 
 if TYPE_CHECKING:
     from cosmos_jobs.model import Diagnostic
@@ -47,13 +47,34 @@ def complete_ids(
         return []
     prompts = {key: known.prompts[key].name for key in known.prompts if key.startswith(incomplete)}
     runs = {key: str(known.states[key]) for key in known.states if key.startswith(incomplete)}
-    return [CompletionItem(key, help=text) for key, text in {**prompts, **runs}.items()]
+    jobs = {key: path for key, path in known.jobs.items() if key.startswith(incomplete)}
+    found = {**prompts, **runs, **(jobs if param.name == "names" else {})}
+    return [CompletionItem(key, help=text) for key, text in found.items()]
 
 
 def job_files(command: _Command) -> _Command:
     """Add the argument FILE…; without any, it is the folder `jobs`."""
     return click.argument(
         "paths", metavar="[FILE]...", nargs=-1, shell_complete=complete_job_files
+    )(command)
+
+
+def names(command: _Command) -> _Command:
+    """Add the argument NAME…: runs, jobs or job files; without any it is everything."""
+    return click.argument("names", metavar="[rs_…|JOB]...", nargs=-1, shell_complete=complete_ids)(
+        command
+    )
+
+
+def connecting(command: _Command) -> _Command:
+    """Add --connect-timeout."""
+    return click.option(
+        "--connect-timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        help="How long to try a machine that does not answer.",
     )(command)
 
 
@@ -124,6 +145,44 @@ def paths_or_jobs(paths: Sequence[str], ops: WorkflowOperations) -> tuple[str, .
         )
     here = Path.cwd()
     return (str(folder.relative_to(here) if folder.is_relative_to(here) else folder),)
+
+
+def places(ops: WorkflowOperations, run_ids: Iterable[str]) -> dict[str, str]:
+    """Return what people call runs: their place in the first job that asks for them."""
+    known = ops.store.snapshot()
+    jobs = {run_id: known.runs[run_id].jobs for run_id in run_ids}
+    return {run_id: "/".join(next(iter(each.items()), ("",))) for run_id, each in jobs.items()}
+
+
+def tell_troubles(troubles: Iterable[HostError]) -> None:
+    """Say which machines did not do their part, and what to type next."""
+    for error in troubles:
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+
+
+def tell_traffic(traffic: Iterable[str], *, verbose: bool) -> None:
+    """Say what went over each connection."""
+    for line in traffic if verbose else ():
+        click.echo(line, err=True)
+
+
+def tell_left(ops: WorkflowOperations, run_ids: Collection[str]) -> None:
+    """Say what goes on elsewhere after Ctrl-C, and what to type about it."""
+    wanted = set(run_ids)
+    known = ops.store.snapshot()
+    left = [lane for lane in ops.in_flight() if wanted.intersection(known.batches[lane.batch].runs)]
+    if not left:
+        click.echo("Stopped. What was made is kept; the same command goes on.", err=True)
+        return
+    runs = sum(lane.runs - lane.done for lane in left)
+    hosts = ", ".join(sorted({lane.host or lane.target for lane in left}))
+    click.echo(
+        f"Stopped watching: {runs:,} run{'s go' if runs != 1 else ' goes'} on at {hosts}.\n"
+        "  re-attach: cosmos-jobs watch      stop them: cosmos-jobs cancel --all",
+        err=True,
+    )
 
 
 def warn(problems: Sequence[Diagnostic], *, quiet: bool = False) -> None:

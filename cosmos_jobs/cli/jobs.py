@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -13,10 +13,10 @@ import orjson
 
 from cosmos_jobs import files, planfile
 from cosmos_jobs.cli import common
-from cosmos_jobs.errors import AnswerIsNo, UsageError
+from cosmos_jobs.errors import AnswerIsNo, HostError, UsageError
 from cosmos_jobs.jobfiles import located
-from cosmos_jobs.model import STARTS, Action, Planned, Selection, Severity, State
-from cosmos_jobs.operations import MAX_RUNS, WorkflowOperations
+from cosmos_jobs.model import IN_FLIGHT, STARTS, Action, Planned, Selection, Severity, State
+from cosmos_jobs.operations import CONNECT_TIMEOUT_S, MAX_RUNS, WorkflowOperations
 from cosmos_jobs.render import plans
 
 FAILED = (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
@@ -168,6 +168,15 @@ def _show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
     show_default=True,
     help="What to do when a run fails: finish the others, or stop them.",
 )
+@click.option(
+    "--canary",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="First make N runs of each kind of batch; the others only if all of these succeed.",
+)
+@click.option("--detach", is_flag=True, help="Return as soon as the machines have the work.")
+@common.connecting
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="The same as plan.")
 def apply_command(
@@ -178,6 +187,9 @@ def apply_command(
     project: Path | None,
     max_runs: int,
     keep_going: bool,
+    canary: int,
+    detach: bool,
+    connect_timeout: float,
     yes: bool,
     dry_run: bool,
     quiet: bool,
@@ -193,6 +205,8 @@ def apply_command(
     Examples:
       cosmos-jobs apply jobs/sunsets.yaml
       cosmos-jobs apply jobs/sunsets.yaml --only golden
+      cosmos-jobs apply jobs/sunsets.yaml --target h100 --canary 1
+      cosmos-jobs apply --detach               then: cosmos-jobs watch
       cosmos-jobs apply night.plan             refused when the world moved on
     """
     ops = common.operations(project, paths)
@@ -203,9 +217,11 @@ def apply_command(
     else:
         selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
         planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
-    _show(planned, "text", quiet=quiet, verbose=verbose)
-    if not dry_run and _agreed(planned, yes=yes):
-        _apply(ops, planned, max_runs, keep_going=keep_going, quiet=quiet, verbose=verbose)
+    if dry_run:
+        _show(planned, "text", quiet=quiet, verbose=verbose)
+        return
+    options = Options(max_runs, connect_timeout, not keep_going, canary, detach, yes)
+    carry_out(ops, planned, options, quiet=quiet, verbose=verbose)
 
 
 @click.command("preview")
@@ -235,8 +251,7 @@ def preview_command(
     ops = common.operations(project, paths)
     selection = Selection(common.paths_or_jobs(paths, ops), only=only, preview=True)
     planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
-    _show(planned, "text", quiet=quiet, verbose=verbose)
-    _apply(ops, planned, max_runs, keep_going=True, quiet=quiet, verbose=verbose)
+    carry_out(ops, planned, Options(max_runs), quiet=quiet, verbose=verbose)
 
 
 def _is_plan(path: str) -> bool:
@@ -264,45 +279,61 @@ def _saved(ops: WorkflowOperations, path: Path, *, quiet: bool) -> Planned:
     return planned
 
 
-def _agreed(planned: Planned, *, yes: bool) -> bool:
-    """Ask once, on a terminal, before work starts elsewhere than on this machine."""
-    away = sorted({job.target for job in planned.jobs} - {"local"})
-    starts = plans.count(planned, *STARTS)
-    if yes or not away or not starts or not sys.stdin.isatty():
-        return True
-    click.confirm(f"Start {plans.plural(starts, 'run')} on {', '.join(away)}?", abort=True)
-    return True
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a plan is carried out; as the options of apply."""
+
+    max_runs: int = MAX_RUNS
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    fail_fast: bool = False
+    canary: int = 0
+    detach: bool = False
+    yes: bool = False
 
 
-def _apply(
-    ops: WorkflowOperations,
-    planned: Planned,
-    max_runs: int,
-    *,
-    keep_going: bool,
-    quiet: bool,
-    verbose: bool,
+def carry_out(
+    ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool, verbose: bool
 ) -> None:
+    """Show a plan, ask where that is due, carry it out, and say what came of it."""
     from cosmos_jobs.render import results
     from cosmos_jobs.render.progress import reporter
 
+    _show(planned, "text", quiet=quiet, verbose=verbose)
+    _agree(planned, yes=options.yes)
     # Unlike the other commands this one lasts, for days perhaps.
     gc.enable()
     pending = plans.count(planned, Action.WAIT, *STARTS)
     try:
         with reporter(planned, quiet=quiet or not pending, verbose=verbose) as notify:
-            applied = ops.apply(planned, notify, max_runs=max_runs, fail_fast=not keep_going)
+            applied = ops.apply(
+                planned,
+                notify,
+                max_runs=options.max_runs,
+                fail_fast=options.fail_fast,
+                connect_timeout_s=options.connect_timeout_s,
+                canary=options.canary,
+                detach=options.detach,
+            )
     except KeyboardInterrupt:
-        click.echo(
-            "Stopped. What was made is kept, what was at work here has been ended;"
-            " the same command goes on.",
-            err=True,
-        )
+        common.tell_left(ops, [each.run.id for each in planned.desired])
         raise
-    failed = any(record.state in FAILED for record in applied.records)
+    failed = applied.held_back or any(record.state in FAILED for record in applied.records)
     if not quiet and pending:
         common.echo(results.text(applied, ops.project.root))
     elif quiet and failed:
         click.echo(results.text(applied, ops.project.root), err=True)
+    common.tell_traffic(applied.traffic, verbose=verbose)
+    common.tell_troubles(applied.troubles)
+    waiting = not options.detach and any(each.state in IN_FLIGHT for each in applied.records)
+    if waiting and applied.troubles:
+        click.get_current_context().exit(HostError.exit_code)
     if failed:
         click.get_current_context().exit(1)
+
+
+def _agree(planned: Planned, *, yes: bool) -> None:
+    """Ask once, on a terminal, before work starts elsewhere than on this machine."""
+    away = sorted({job.target for job in planned.jobs} - {"local"})
+    starts = plans.count(planned, *STARTS)
+    if not yes and away and starts and sys.stdin.isatty():
+        click.confirm(f"Start {plans.plural(starts, 'run')} on {', '.join(away)}?", abort=True)

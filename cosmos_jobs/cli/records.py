@@ -12,6 +12,7 @@ import orjson
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import PromptRecord, Record, State
+from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.render import plans, results, tables
 
 STATES = click.Choice([str(state) for state in State])
@@ -21,18 +22,24 @@ STATES = click.Choice([str(state) for state in State])
 @common.format_option()
 @common.project_option
 def status_command(form: str, project: Path | None) -> None:
-    """Show where each job stands: its runs by state.
+    """Show where each job stands, and what runs where.
+
+    It says what was seen last, and asks no machine: `watch` and `fetch` do.
 
     \b
     Examples:
       cosmos-jobs status
       cosmos-jobs status --format json
     """
-    counts = common.operations(project).status()
+    ops = common.operations(project)
+    counts, lanes = ops.status(), ops.in_flight()
     if form == "json":
-        _json({job: {str(state): n for state, n in each.items()} for job, each in counts.items()})
+        jobs = {job: {str(state): n for state, n in each.items()} for job, each in counts.items()}
+        _json({"jobs": jobs, "in_flight": [asdict(lane) for lane in lanes]})
     elif counts:
         click.echo(tables.jobs(counts))
+        if lanes:
+            click.echo(f"\n{tables.lanes(lanes)}")
     else:
         click.echo("Nothing was applied yet. Begin with: cosmos-jobs apply jobs/FILE.yaml")
 
@@ -128,11 +135,22 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
 @common.job_files
 @click.option("--job", metavar="NAME", default="", help="All runs of a job whose file is gone.")
 @click.option("--cache", is_flag=True, help="Empty the cache of digests and control maps.")
+@click.option("--remote", is_flag=True, help="What nobody needs on the machines of targets.")
+@click.option("--target", metavar="NAME", default="", help="With --remote: this target only.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@common.connecting
 @common.project_option
 def prune_command(
-    paths: tuple[str, ...], job: str, cache: bool, yes: bool, dry_run: bool, project: Path | None
+    paths: tuple[str, ...],
+    job: str,
+    cache: bool,
+    remote: bool,
+    target: str,
+    yes: bool,
+    dry_run: bool,
+    connect_timeout: float,
+    project: Path | None,
 ) -> None:
     """Remove runs that left their job files, or the cache.
 
@@ -141,13 +159,22 @@ def prune_command(
     working files of batches that have ended. It asks first; without a
     terminal it needs --yes.
 
+    With --remote it removes, on the machines of targets, batches that have
+    ended and inputs, unless this store or another client still needs them.
+
     \b
     Examples:
       cosmos-jobs prune --dry-run
       cosmos-jobs prune jobs/sunsets.yaml --yes
       cosmos-jobs prune --cache
+      cosmos-jobs prune --remote --dry-run
     """
     ops = common.operations(project)
+    if remote:
+        _prune_remote(ops, target, connect_timeout, yes=yes, dry_run=dry_run)
+        return
+    if target:
+        raise UsageError("--target goes with --remote")
     if job and paths:
         raise UsageError("--job is for a job whose file is gone; leave out the files")
     if cache:
@@ -166,17 +193,39 @@ def prune_command(
     if dry_run:
         click.echo(f"To remove: {total}." if leaving else "No run has left its job file.")
         return
-    if leaving and not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                "prune deletes videos and there is no terminal to ask on", hint="--yes"
-            )
-        click.confirm(f"Remove {total}?", abort=True)
+    if leaving:
+        _confirm(f"Remove {total}?", yes=yes)
     done = ops.prune(leaving)
     said = [f"Removed {plans.plural(done.removed, 'run')}"]
     said += [f"{done.kept:,} kept by other jobs"] if done.kept else []
     said += [f"{done.in_flight:,} in flight left alone"] if done.in_flight else []
     click.echo(f"{', '.join(said)}; freed {_size(done.freed)}.")
+
+
+def _prune_remote(
+    ops: WorkflowOperations, target: str, connect_timeout: float, *, yes: bool, dry_run: bool
+) -> None:
+    found = ops.prune_remote(target, delete=False, connect_timeout_s=connect_timeout)
+    for host, each in found.items():
+        for swept in each:
+            click.echo(f"- {host}  {swept.name}  {_size(swept.size)}")
+    going = [swept for each in found.values() for swept in each]
+    total = f"{plans.plural(len(going), 'item')}, {_size(sum(each.size for each in going))}"
+    if dry_run or not going:
+        click.echo(f"To remove: {total}." if going else "Nothing there can go.")
+        return
+    _confirm(f"Remove {total}?", yes=yes)
+    gone = ops.prune_remote(target, delete=True, connect_timeout_s=connect_timeout)
+    size = sum(swept.size for each in gone.values() for swept in each)
+    click.echo(f"Freed {_size(size)} on {', '.join(gone)}.")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("prune deletes files and there is no terminal to ask on", hint="--yes")
+    click.confirm(question, abort=True)
 
 
 def _prompt_document(record: PromptRecord) -> dict[str, object]:

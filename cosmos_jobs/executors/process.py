@@ -1,188 +1,243 @@
 """Batches as detached processes of a host: files say what they made, the process whether it lives.
 
 Everything of a batch is in `<root>/batches/<batch id>/`. `run.sh` begins with
-`mkdir claim`, so that a batch that is started twice runs once, and writes
-`exit` last, by rename. A pid is only believed together with the process's
-birth (its start time and the boot it belongs to).
+`mkdir claim`, so that a batch that is started twice runs once, leases GPUs by
+`flock`, and writes `exit` last, by rename. A pid is only believed together
+with the process's birth (its start time and the boot it belongs to).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from shlex import join, quote
+import base64
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.model import Batch, Command, Life, Status
-from cosmos_jobs.protocols import Host
+from cosmos_jobs.executors import scripts
+from cosmos_jobs.model import Life, Status
+from cosmos_jobs.project import Target
+from cosmos_jobs.protocols import Host, Order, Swept
+from cosmos_jobs.redaction import masked
 
 LOG_TAIL_BYTES = 8192
+LOG_PART_BYTES = 4 << 20
 CLAIM_GRACE_S = 10
 KILL_GRACE_S = 10
-
-# birth: prints the birth of process $1, nothing when it is dead or a zombie.
-# lives: says whether the batch of process $1, born $2, is alive: that process,
-# or after its death any other of its group, which keeps the number from being reused.
-# Fields of /proc/<pid>/stat: proc(5); the name in parentheses may hold spaces.
-_BIRTH = """\
-birth() {
-  if [ -d /proc/self ]; then
-    [ -r "/proc/$1/stat" ] && IFS= read -r stat_line < "/proc/$1/stat" || return 0
-    set -- ${stat_line##*) }
-    [ "$1" = Z ] && return 0
-    shift 19
-    printf '%s@%s' "$1" "$(boot)"
-  else
-    ps -o stat= -p "$1" | grep -q '^Z' || ps -o lstart= -p "$1" | tr -s ' ' '_'
-  fi
-}
-lives() {
-  [ -n "$2" ] || return 1
-  now_born=$(birth "$1")
-  [ "$now_born" = "$2" ] && return 0
-  # Another process has the number, or the machine was started anew.
-  [ -z "$now_born" ] && [ "${2##*@}" = "$(boot)" ] || return 1
-  for stat_file in /proc/[0-9]*/stat; do
-    IFS= read -r stat_line 2>/dev/null < "$stat_file" || continue
-    set -- "$1" "$2" ${stat_line##*) }
-    [ "$5" = "$1" ] && [ "$3" != Z ] && return 0
-  done
-  return 1
-}
-boot() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
-"""
-
-_RUN = """\
-#!/bin/sh
-# Made by cosmos-jobs. Started twice, the second does nothing.
-cd {folder} || exit 1
-mkdir claim 2>/dev/null || exit 0
-{birth}
-put() {{ cat > "$1.tmp" && mv "$1.tmp" "$1"; }}
-printf '%s %s\\n' "$$" "$(birth $$)" | put claim/pid
-# Whoever cancels writes `cancel` and then looks for the pid: one of us sees the other.
-[ -f cancel ] && exit 1
-date +%s.%N | put started
-mkdir -p out
-{command} < /dev/null >> log 2>&1
-code=$?
-printf '%s %s\\n' "$code" "$(date +%s.%N)" | put exit
-"""
-
-_POLL = """\
-{birth}
-cd {batches} 2>/dev/null || exit 0
-now=$(date +%s)
-for batch in {ids}; do
-  [ -d "$batch/claim" ] || continue
-  pid= born= life=running
-  if [ -f "$batch/claim/pid" ]; then
-    read -r pid born < "$batch/claim/pid"
-    lives "$pid" "$born" || life=gone
-  elif [ -f "$batch/cancel" ]; then
-    life=gone
-  else
-    claimed=$(stat -c %Y "$batch/claim" 2>/dev/null || stat -f %m "$batch/claim")
-    [ $((now - claimed)) -le {grace} ] || life=gone
-  fi
-  [ $life = gone ] && [ -f "$batch/cancel" ] && life=cancelled
-  # Asked after the process, so that a batch that ends in between is seen to have ended.
-  [ -f "$batch/exit" ] && life=exited
-  echo "batch $batch $life"
-  [ -f "$batch/started" ] && echo "started $(cat "$batch/started")"
-  [ -f "$batch/exit" ] && echo "exit $(cat "$batch/exit")"
-  [ -d "$batch/out" ] && (cd "$batch/out" && find . -type f) | sed 's/^\\.\\//file /'
-  [ -f "$batch/log" ] && tail -c {tail} "$batch/log" | tr '\\r' '\\n' | sed 's/^/log /'
-  echo
-done
-"""
-
-_CANCEL = """\
-{birth}
-mkdir -p {batches} && cd {batches} || exit 1
-alive() {{ lives "$pid" "$born"; }}
-for batch in {ids}; do
-  mkdir -p "$batch" && : > "$batch/cancel"
-  mkdir "$batch/claim" 2>/dev/null && continue
-  pid= born=
-  [ -f "$batch/claim/pid" ] && read -r pid born < "$batch/claim/pid"
-  alive || continue
-  # dash takes `--` only after `-s`.
-  kill -s TERM -- "-$pid" 2>/dev/null
-  waited=0
-  while alive && [ $waited -lt {grace}0 ]; do sleep 0.1; waited=$((waited + 1)); done
-  alive && kill -s KILL -- "-$pid" 2>/dev/null
-done
-exit 0
-"""
+NO_GPU = "cpu"
+"""The lease of a machine whose engines need no GPU: one batch at a time."""
 
 
 class ProcessExecutor:
-    """Runs batches as processes of `host`, below the folder `root` (absolute, on the host)."""
+    """Runs batches as processes of `host`, one of the machines of `target`.
 
-    def __init__(self, host: Host, root: str, slots: int, kill_grace_s: int = KILL_GRACE_S) -> None:
+    `client` names us to those who wait for a GPU; `owner` marks the batches
+    that we still need.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        target: Target,
+        client: str,
+        owner: str,
+        kill_grace_s: int = KILL_GRACE_S,
+    ) -> None:
         self._host = host
+        self._target = target
+        self._client = client
+        self._owner = owner
         self._kill_grace_s = kill_grace_s
-        self._batches = f"{root}/batches"
-        self.slots = slots
+        self._batches = f"{target.root}/batches"
+        self._secrets: set[str] = set()
 
-    async def submit(self, batch: Batch, command: Command) -> None:
-        """Write the batch's folder and start it."""
-        folder = f"{self._batches}/{batch.id}"
-        contents = {f"{folder}/{name}": data for name, data in command.files.items()}
-        script = script_of(folder, command)
-        await self._host.write({**contents, f"{folder}/run.sh": script.encode()})
-        await self._host.spawn(f"{folder}/run.sh")
+    @property
+    def slots(self) -> int:
+        """How many batches run at a time."""
+        return self._target.slots
+
+    async def submit(self, order: Order) -> None:
+        """Write the batch's folder and start it, in one round trip."""
+        self._secrets.update(order.secrets.values())
+        batch, command, installation = order.batch, order.command, order.installation
+        runs = "".join(" ".join((run, *order.known.get(run, ()))) + "\n" for run in batch.runs)
+        contents = {
+            **command.files,
+            "batch.json": order.description,
+            "runs": runs.encode(),
+            "inputs": "".join(f"{sha256}\n" for sha256 in order.inputs).encode(),
+            "run.sh": self._run_script(order).encode(),
+        }
+        references = {
+            name: value for name, value in installation.env.items() if scripts.is_reference(value)
+        }
+        values = {"folder": f"{self._batches}/{batch.id}", "owner": self._owner}
+        exports = "\n".join(scripts.exporting(references, order.secrets))
+        await self._run(
+            scripts.script("submit", values, f"{exports}\n{scripts.writing(contents)}"),
+            f"start {batch.id}",
+        )
+
+    def _run_script(self, order: Order) -> str:
+        installation = order.installation
+        plain = {
+            name: value
+            for name, value in installation.env.items()
+            if not scripts.is_reference(value)
+        }
+        gpus = self._target.gpus or (NO_GPU,)
+        values = {
+            "batch": order.batch.id,
+            "folder": f"{self._batches}/{order.batch.id}",
+            "root": self._target.root,
+            "client": self._client,
+            "gpus": " ".join(gpus),
+            "queue": hashlib.sha256(" ".join(gpus).encode()).hexdigest()[:12],
+            "need": self._target.gpus_per_batch if self._target.gpus else 1,
+            "image": installation.docker.image if installation.docker else "",
+            "limit": order.limit_s or "",
+            "secrets": " ".join(installation.env.keys() - plain.keys()),
+        }
+        env = {**plain, **order.command.env}
+        engine = scripts.engine(order.command.argv, env, installation, order.limit_s)
+        return scripts.script("run", values, engine)
 
     async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
         """Return how the batches stand; one that nobody started is ABSENT."""
-        script = _POLL.format(
-            birth=_BIRTH,
-            batches=quote(self._batches),
-            ids=join(batches),
-            grace=CLAIM_GRACE_S,
-            tail=LOG_TAIL_BYTES,
+        values = {
+            "root": self._target.root,
+            "batches": " ".join(batches),
+            "gpus": " ".join(self._target.gpus or (NO_GPU,)),
+            "grace": CLAIM_GRACE_S,
+            "tail": LOG_TAIL_BYTES,
+        }
+        said = await self._run(scripts.script("poll", values), f"list {self._batches}")
+        told = statuses(said.split("\n"), self._secrets)
+        return {batch: Status(Life.ABSENT) for batch in batches} | told
+
+    async def find(self, runs: Sequence[str]) -> Mapping[str, str]:
+        """Return the batches that runs were last given to on this host, by whomever."""
+        values = {"root": self._target.root}
+        functions = scripts.printing("runs", runs)
+        said = await self._run(scripts.script("find", values, functions), "look for runs")
+        return dict(line.split() for line in said.splitlines())
+
+    async def batches(self) -> Sequence[str]:
+        """Return all batches that have a folder here."""
+        script = f"cd {quote(self._batches)} 2>/dev/null && find . -maxdepth 1 -name 'ba_*'; exit 0"
+        said = await self._run(script, "list batches")
+        return sorted(line.removeprefix("./") for line in said.splitlines())
+
+    async def describe(self, batches: Collection[str]) -> Mapping[str, bytes]:
+        """Return what each batch that is there is for, as its client described it."""
+        return {
+            path.split("/")[0]: data
+            for path, data in (await self._read(f"{b}/batch.json" for b in batches)).items()
+        }
+
+    async def read(self, names: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, str]]:
+        """Return the texts of small files below the `out/` of batches, in one round trip."""
+        found = await self._read(
+            f"{batch}/out/{name}" for batch, each in names.items() for name in each
         )
-        done = await self._host.run(script)
-        if done.exit_code != 0:
-            raise HostError(f"{self._host.name} cannot list {self._batches}: {done.stderr.strip()}")
-        return {batch: Status(Life.ABSENT) for batch in batches} | statuses(
-            done.stdout.splitlines()
+        texts = {path: data.decode(errors="replace") for path, data in found.items()}
+        return {
+            batch: {name: texts[path] for name in each if (path := f"{batch}/out/{name}") in texts}
+            for batch, each in names.items()
+        }
+
+    async def _read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Return the contents of those files below `batches/` that exist."""
+        asked = list(paths)
+        lines = [
+            f"[ -f {quote(path)} ] && echo {number} && base64 -w 0 {quote(path)} && echo"
+            for number, path in enumerate(asked)
+        ]
+        there = f"cd {quote(self._batches)} 2>/dev/null || exit 0\n"
+        said = await self._run(there + "\n".join([*lines, "exit 0"]), "read files")
+        told = said.splitlines()
+        return {
+            asked[int(number)]: base64.b64decode(data)
+            for number, data in zip(told[::2], told[1::2], strict=True)
+        }
+
+    async def log(self, batch: str, offset: int) -> tuple[bytes, int]:
+        """Return the batch's log from a byte on, LOG_PART_BYTES at most, and where it goes on.
+
+        It ends at the end of a line, as far as there is one: a secret is seen in whole lines only.
+        """
+        path = quote(f"{self._batches}/{batch}/log")
+        part = f"tail -c +{offset + 1} {path} | head -c {LOG_PART_BYTES} | base64 -w 0"
+        said = await self._run(f"[ ! -f {path} ] || {part}", "read the log")
+        data = base64.b64decode(said)
+        data = data[: data.rfind(b"\n") + 1] or data
+        text = masked(data.decode(errors="surrogateescape"), self._secrets)
+        return text.encode(errors="surrogateescape"), offset + len(data)
+
+    async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> None:
+        """End the batches; when this returns none of their processes lives.
+
+        Without `kill` only those end that nobody has started: they never will be.
+        """
+        values = {
+            "root": self._target.root,
+            "batches": " ".join(batches),
+            "grace": self._kill_grace_s,
+            "kill": "yes" if kill else "",
+        }
+        timeout_s = 60 + self._kill_grace_s + len(batches) / 4
+        await self._run(scripts.script("cancel", values), "cancel", timeout_s)
+
+    async def keep(self, batches: Sequence[str]) -> None:
+        """Say that we need what batches made, whoever started them, so that nobody prunes it."""
+        await self._mark(
+            batches, '[ ! -d "$batch" ] || { mkdir -p "$batch/needed" && : > "$mark"; }'
         )
 
-    async def read(self, batch: str, names: Sequence[str]) -> Mapping[str, str]:
-        """Return the texts of files below a batch's `out/`."""
-        paths = {self.path(batch, name): name for name in names}
-        found = await self._host.read(list(paths))
-        return {paths[path]: data.decode(errors="replace") for path, data in found.items()}
+    async def release(self, batches: Sequence[str]) -> None:
+        """Say that we have all that we need of the batches."""
+        await self._mark(batches, 'rm -f "$mark"')
 
-    async def cancel(self, batches: Sequence[str]) -> None:
-        """End the batches; when this returns none of their processes lives."""
-        script = _CANCEL.format(
-            birth=_BIRTH,
-            batches=quote(self._batches),
-            ids=join(batches),
-            grace=self._kill_grace_s,
-        )
-        done = await self._host.run(script, timeout_s=60 + 2 * self._kill_grace_s * len(batches))
+    async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
+        """Return the batches and inputs that nobody needs any more; with `delete` they go."""
+        values = {
+            "root": self._target.root,
+            "needed": " ".join(needed),
+            "owner": self._owner,
+            "grace": CLAIM_GRACE_S,
+            "delete": "yes" if delete else "",
+        }
+        said = await self._run(scripts.script("sweep", values), "look for what can go", 600)
+        lines = (line.split() for line in said.splitlines())
+        return [Swept(name, int(size)) for name, size in lines]
+
+    async def _mark(self, batches: Sequence[str], action: str) -> None:
+        lines = [
+            f"cd {quote(self._batches)} || exit 0",
+            f"for batch in {' '.join(batches)}; do",
+            f'mark="$batch/needed/{self._owner}"',
+            action,
+            "done",
+        ]
+        await self._run("\n".join(lines), "mark batches")
+
+    async def _run(self, script: str, what: str, timeout_s: float = 60) -> str:
+        done = await self._host.run(script, timeout_s=timeout_s)
         if done.exit_code != 0:
-            raise HostError(f"{self._host.name} cannot cancel: {done.stderr.strip()}")
+            why = done.stderr.strip() or "its shell ended without a word"
+            raise HostError(f"{self._host.name} cannot {what}: {why}")
+        return done.stdout
 
     def path(self, batch: str, name: str) -> str:
         """Return where a file below a batch's `out/` is on the host."""
         return f"{self._batches}/{batch}/out/{name}"
 
 
-def script_of(folder: str, command: Command) -> str:
-    """Return the run.sh of a batch in `folder`; every value of `command` is quoted."""
-    settings = [f"{name}={value}" for name, value in command.env.items()]
-    argv = ["env", *settings, *command.argv] if settings else list(command.argv)
-    return _RUN.format(folder=quote(folder), birth=_BIRTH, command=join(argv))
-
-
-def statuses(lines: Iterable[str]) -> dict[str, Status]:
-    """Return what a poll printed, by batch."""
+def statuses(lines: Iterable[str], secrets: Collection[str] = ()) -> dict[str, Status]:
+    """Return what a poll printed, by batch; logs without the values of `secrets`."""
     found: dict[str, dict[str, Any]] = {}
+    holders: list[tuple[str, str]] = []
     current: dict[str, Any] = {}
     for line in lines:
         kind, _, rest = line.partition(" ")
@@ -190,19 +245,49 @@ def statuses(lines: Iterable[str]) -> dict[str, Status]:
             case "batch":
                 batch, _, life = rest.partition(" ")
                 current = found[batch] = {"life": Life(life), "files": [], "log": []}
-            case "started":
-                current["started"] = _time(rest)
-            case "exit":
-                code, _, when = rest.partition(" ")
-                current |= {"exit_code": int(code), "finished": _time(when)}
-            case "file":
-                current["files"].append(rest)
-            case "log":
-                current["log"].append(rest)
-    return {
-        batch: Status(**{**each, "files": tuple(each["files"]), "log": "\n".join(each["log"])})
-        for batch, each in found.items()
-    }
+            case "look":
+                current = found[rest]
+            case "holder":
+                name, _, holder = rest.partition(" ")
+                holders.append((name, holder))
+            case "file" | "log" if current:
+                current["files" if kind == "file" else "log"].append(rest)
+            case _:
+                current |= _fact(kind, rest)
+    return {batch: _status(each, holders, secrets) for batch, each in found.items()}
+
+
+def _fact(kind: str, rest: str) -> dict[str, Any]:
+    match kind:
+        case "started":
+            return {"started": _time(rest)}
+        case "exit":
+            code, _, when = rest.partition(" ")
+            return {"exit_code": int(code), "finished": _time(when)}
+        case "fault" | "gpu":
+            return {kind: rest}
+        case "refused":
+            return {"others": tuple(rest.split())}
+    return {}
+
+
+def _status(
+    facts: dict[str, Any], holders: Sequence[tuple[str, str]], secrets: Collection[str]
+) -> Status:
+    waits = facts["life"] is Life.RUNNING and "started" not in facts
+    return Status(
+        **{
+            **facts,
+            "files": tuple(facts["files"]),
+            "log": masked("\n".join(facts["log"]), secrets),
+            "waits_for": ", ".join(_holder(*each) for each in holders) if waits else "",
+        }
+    )
+
+
+def _holder(name: str, holder: str) -> str:
+    batch, _, client = holder.partition(" ")
+    return f"{'the machine' if name == NO_GPU else f'GPU {name}'}, used by {batch} of {client}"
 
 
 def _time(text: str) -> float:

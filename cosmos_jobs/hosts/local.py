@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cosmos_jobs import files
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.protocols import Completed
+from cosmos_jobs.hosts.sources import SourceChanged, opened
+from cosmos_jobs.protocols import Completed, Upload
 
 _BATCH = re.compile(r"ba_[0-9a-f]{16}")
 # Its sha256; in front of it the mark of a copy that was cut.
 _INPUT = re.compile(r"(?:\.[0-9a-f]{12}\.)?([0-9a-f]{64})\.\w+")
-
-
-_DETACHED: dict[str, Any] = {
-    "file_actions": [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-    ],
-    "setsid": True,
-}
 
 
 class LocalHost:
@@ -35,39 +24,20 @@ class LocalHost:
 
     name = "localhost"
 
-    def __init__(self) -> None:
-        self._children: list[int] = []
-
     async def run(self, script: str, *, timeout_s: float = 60) -> Completed:
         """Run a POSIX shell script to its end; HostError when it takes longer than `timeout_s`."""
         return await asyncio.to_thread(_run, script, timeout_s)
 
-    async def spawn(self, script: str) -> None:
-        """Start a script file in a session of its own."""
-        self._reap()
-        self._children.append(os.posix_spawn("/bin/sh", ["sh", script], os.environ, **_DETACHED))
+    async def put(self, uploads: Sequence[Upload]) -> Mapping[str, str]:
+        """Copy files into place unless they are there; return what is wrong with their sources."""
+        return await asyncio.to_thread(_put, uploads)
 
-    def _reap(self) -> None:
-        """Let the dead rest: a child that nobody waits for stays in the process table."""
-        self._children = [pid for pid in self._children if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+    async def get(self, files: Mapping[str, Path]) -> Mapping[str, str]:
+        """Link those of the files that exist into place; return their sha256."""
+        return await asyncio.to_thread(_get, files)
 
-    async def write(self, contents: Mapping[str, bytes]) -> None:
-        """Write small files, each whole or not at all."""
-        for path, data in contents.items():
-            await asyncio.to_thread(files.write, Path(path), data)
-
-    async def read(self, paths: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the contents of those files that exist."""
-        return await asyncio.to_thread(_read, paths)
-
-    async def put(self, source: Path, target: str, sha256: str) -> None:
-        """Copy a file into place unless it is there; HostError if its content is another."""
-        if not Path(target).exists():
-            await asyncio.to_thread(_copy, source, Path(target), sha256)
-
-    async def get(self, source: str, target: Path) -> str:
-        """Link a file into place; return its sha256."""
-        return await asyncio.to_thread(_link, Path(source), target)
+    async def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
 
 
 def _run(script: str, timeout_s: float) -> Completed:
@@ -88,21 +58,37 @@ def _run(script: str, timeout_s: float) -> Completed:
     )
 
 
-def _read(paths: Sequence[str]) -> dict[str, bytes]:
-    return {path: Path(path).read_bytes() for path in paths if Path(path).is_file()}
+def _put(uploads: Sequence[Upload]) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    for upload in uploads:
+        target = Path(upload.target)
+        try:
+            if not target.exists():
+                _copy(upload, target)
+        except SourceChanged as change:
+            wrong[upload.target] = str(change)
+        except OSError as error:
+            words = f"this machine: cannot write {target.parent}: {error.strerror}"
+            raise HostError(words) from error
+    return wrong
 
 
-def _copy(source: Path, target: Path, sha256: str) -> None:
-    with files.replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
-        if files.sha256(temporary) != sha256:
-            raise HostError(f"{source} has changed since it was planned", hint="apply again")
+def _copy(upload: Upload, target: Path) -> None:
+    with opened(upload.source) as source, files.replacing(target) as temporary:
+        with temporary.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+        if files.sha256(temporary) != upload.sha256:
+            raise SourceChanged.since_planned(upload.source)
         temporary.chmod(0o444)
 
 
-def _link(source: Path, target: Path) -> str:
-    files.link(source, target)
-    return files.sha256(target)
+def _get(wanted: Mapping[str, Path]) -> dict[str, str]:
+    found = {}
+    for source, target in wanted.items():
+        if Path(source).is_file():
+            files.link(Path(source), target)
+            found[source] = files.sha256(target)
+    return found
 
 
 def sweep(root: Path, batches: Collection[str], inputs: Collection[str]) -> int:

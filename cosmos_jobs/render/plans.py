@@ -137,7 +137,9 @@ def _cost(estimate: Estimate) -> str:
         return ""
     if estimate.runs == estimate.unknown:
         return "How long it takes is unknown until the first run."
-    gpu = f" ({max(estimate.gpu_hours, 0.1):.1f} GPU hours)" if estimate.gpu_hours else ""
+    price = f", {estimate.price:,.2f} at the target's price" if estimate.price else ""
+    hours = f" ({max(estimate.gpu_hours, 0.1):.1f} GPU hours{price})"
+    gpu = hours if estimate.gpu_hours else ""
     others = plural(estimate.unknown, "run")
     more = f", plus {others} of unknown length" if estimate.unknown else ""
     return f"It takes about {duration(estimate.wall_s)}{gpu}{more}."

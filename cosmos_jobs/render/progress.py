@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
-from cosmos_jobs.model import STARTS, Action, Event, Kind, Planned, State
+from cosmos_jobs.model import STARTS, Action, Event, Kind, Lane, Planned, State
 from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.plans import duration
 
@@ -102,8 +102,60 @@ def _lines(tally: Tally, places: dict[str, str], *, verbose: bool) -> Callable[[
     return notify
 
 
+@contextmanager
+def lanes(
+    places: dict[str, str], *, quiet: bool, verbose: bool
+) -> Iterator[Callable[[Event], None]]:
+    """Yield what a watch tells its events to: on a terminal it shows what each GPU is at."""
+    tally = Tally(len(places))
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with _live(tally, places, verbose=verbose) as notify:
+            yield notify
+    else:
+        yield _lines(tally, places, verbose=verbose)
+
+
+@contextmanager
+def _live(
+    tally: Tally, places: dict[str, str], *, verbose: bool
+) -> Iterator[Callable[[Event], None]]:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    with Live(console=console, transient=True, refresh_per_second=4) as live:
+
+        def notify(event: Event) -> None:
+            tally.add(event)
+            if event.kind is Kind.PROGRESS:
+                shown = event.lanes[: max(1, console.height // 2 - 2)]
+                rows = [Text(row, no_wrap=True, overflow="ellipsis") for row in _rows(shown)]
+                live.update(Group(*rows, Text(tally.text())))
+            if line := _line(event, places, verbose=verbose):
+                live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        yield notify
+
+
+def _rows(shown: Sequence[Lane]) -> Iterator[str]:
+    """Return two lines a batch: where it is and how far, and the end of its log."""
+    for lane in shown:
+        gpu = f"GPU {lane.gpu}" if lane.gpu else "CPU"
+        where = gpu if lane.started is not None else "waits"
+        yield f"{lane.host}  {where:<6}  {lane.batch}  {lane.done} of {lane.runs} runs"
+        yield f"  {visible(lane.waits_for or lane.tail)}"
+
+
 def _line(event: Event, places: dict[str, str], *, verbose: bool) -> str:
-    """Return the line of a run that did not succeed, or with `verbose` of any that ended."""
+    """Return the line of a run that did not succeed, or with `verbose` of any that ended.
+
+    What is to be said of a machine is always said.
+    """
+    if event.kind is Kind.NOTE:
+        return event.reason
     if event.kind is not Kind.FINISHED or (event.state is State.SUCCEEDED and not verbose):
         return ""
     reason = f": {event.reason}" if event.reason else ""

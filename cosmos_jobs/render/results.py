@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from click import style
 
-from cosmos_jobs.model import Applied, PromptRecord, Record, State
+from cosmos_jobs.model import IN_FLIGHT, Applied, Followed, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
 
 SHOWN = 20
@@ -29,16 +29,50 @@ COLORS = {
 def text(applied: Applied, root: Path) -> str:
     """Return how many runs this apply made, which failed and why, and where the videos are."""
     places = {each.run.id: f"{each.job}/{each.place}" for each in applied.planned.desired}
-    lines = list(_failures(applied, places))
+    lines = list(_failures(applied.records, places))
     up_to_date = sum(_up_to_date(record, applied) for record in applied.records)
-    made = Counter(record.state for record in applied.records if not _up_to_date(record, applied))
-    said = [f"{made[state]:,} {state}" for state in State if made[state]]
+    counted = [record for record in applied.records if not _up_to_date(record, applied)]
+    said = _counts(counted)
     said += [f"{up_to_date:,} up to date"] if up_to_date else []
     lines.append(f"Applied: {', '.join(said)}.")
-    jobs = dict.fromkeys(job.spec.name for job in applied.planned.jobs)
-    if any(record.state is State.SUCCEEDED for record in applied.records):
-        lines.append(f"Videos: {', '.join(f'outputs/{job}/' for job in jobs)} in {root}")
+    if applied.held_back:
+        lines.append(
+            f"A canary did not succeed: {len(applied.held_back):,} others were not started."
+        )
+    lines += _places(
+        applied.records, dict.fromkeys(j.spec.name for j in applied.planned.jobs), root
+    )
+    lines += _going_on(applied.records)
     return "\n".join(lines)
+
+
+def followed(done: Followed, root: Path) -> str:
+    """Return what became of runs that were in flight: how many, which failed and why, where."""
+    places = {
+        record.run.id: "/".join(next(iter(record.jobs.items()), ("", record.run.id)))
+        for record in done.records
+    }
+    lines = [*_failures(done.records, places), f"{', '.join(_counts(done.records))}."]
+    jobs = dict.fromkeys(job for record in done.records for job in record.jobs)
+    return "\n".join([*lines, *_places(done.records, jobs, root), *_going_on(done.records)])
+
+
+def _counts(records: Iterable[Record]) -> list[str]:
+    made = Counter(record.state for record in records)
+    return [f"{made[state]:,} {state}" for state in State if made[state]]
+
+
+def _places(records: Iterable[Record], jobs: Iterable[str], root: Path) -> Iterator[str]:
+    if any(record.state is State.SUCCEEDED for record in records):
+        yield f"Videos: {', '.join(f'outputs/{job}/' for job in jobs)} in {root}"
+
+
+def _going_on(records: Iterable[Record]) -> Iterator[str]:
+    """Say why runs are still in flight, each reason once, and how to go on."""
+    left = [record for record in records if record.state in IN_FLIGHT]
+    yield from dict.fromkeys(visible(record.reason) for record in left if record.reason)
+    if left:
+        yield "Follow them: cosmos-jobs watch      fetch what is made: cosmos-jobs fetch"
 
 
 def _up_to_date(record: Record, applied: Applied) -> bool:
@@ -46,10 +80,10 @@ def _up_to_date(record: Record, applied: Applied) -> bool:
     return record.state is State.SUCCEEDED and record.run.id not in made
 
 
-def _failures(applied: Applied, places: dict[str, str]) -> Iterator[str]:
+def _failures(records: Iterable[Record], places: Mapping[str, str]) -> Iterator[str]:
     bad = [
         record
-        for record in applied.records
+        for record in records
         if record.state in (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
     ]
     for record in bad[:SHOWN]:
@@ -87,9 +121,8 @@ def run(record: Record, prompt: PromptRecord | None, video: Path) -> str:
     for number, attempt in enumerate(record.attempts, 1):
         when = moment(attempt.started) if attempt.started is not None else "not started"
         reason = f": {visible(attempt.reason)}" if attempt.reason else ""
-        lines.append(
-            f"attempt {number}  {when}  {attempt.target}  {attempt.batch}  {attempt.state}{reason}"
-        )
+        where = visible("/".join(filter(None, (attempt.target, attempt.host, attempt.gpu))))
+        lines.append(f"attempt {number}  {when}  {where}  {attempt.batch}  {attempt.state}{reason}")
     return "\n".join(lines)
 
 

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
-from cosmos_jobs.model import PromptRecord, Record, State
+from cosmos_jobs.model import Lane, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
-from cosmos_jobs.render.results import COLORS
+from cosmos_jobs.render.results import COLORS, moment
 
 GAP = 2
 FOLDED = 12
@@ -46,6 +46,23 @@ def jobs(counts: dict[str, dict[State, int]]) -> str:
         for job, each in counts.items()
     ]
     return _table(("JOB", *(str(state).upper() for state in shown), "RUNS"), rows, fold=0)
+
+
+def lanes(found: Iterable[Lane]) -> str:
+    """Return a line a batch in flight: where it is, how far, since when, what it waits for."""
+    rows = [
+        (
+            each.target,
+            each.host or "no machine yet",
+            each.gpu,
+            each.batch,
+            f"{each.done} of {each.runs}",
+            moment(each.started) if each.started is not None else "waits",
+            " ".join(each.waits_for.split()),
+        )
+        for each in found
+    ]
+    return _table(("TARGET", "HOST", "GPU", "BATCH", "RUNS", "SINCE", "REASON"), rows, fold=6)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, fold: int) -> str:

@@ -267,7 +267,8 @@ def test_list_show_and_status_agree(project: Project) -> None:
 
     assert str(runs[0]["id"]) in shown.stdout
     assert {each["prompt_id"] for each in runs} == {each["id"] for each in prompts}
-    assert status["small"]["succeeded"] == 4
+    assert status["jobs"]["small"]["succeeded"] == 4
+    assert status["in_flight"] == []
     prompt = project.run("show", prompts[0]["id"]).stdout
     assert "A pier at golden hour" in prompt
 
@@ -396,7 +397,7 @@ def test_an_unknown_default_target_is_a_wrong_file(project: Project) -> None:
     refused = project.run("plan", exit_code=3)
 
     assert "cosmos-jobs.yaml:2:9" in refused.stderr
-    assert "the targets are local" in refused.stderr
+    assert "the targets are `local`" in refused.stderr
 
 
 def test_quiet_still_tells_what_failed(project: Project) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.model import Batch, Command, Life, Status
+from cosmos_jobs.project import Installation, Target
+from cosmos_jobs.protocols import Order
 
 BATCH = Batch("ba_0000000000000001", "any", "local", ("rs_0000000000000001",))
 
@@ -21,12 +26,25 @@ BATCH = Batch("ba_0000000000000001", "any", "local", ("rs_0000000000000001",))
 class Bench:
     """An executor on this machine, with what a test asks of it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, **settings: Any) -> None:
+        self.root = root
         self.folder = root / "batches" / BATCH.id
-        self.executor = ProcessExecutor(LocalHost(), str(root), slots=1, kill_grace_s=1)
+        target = Target("local", str(root), **settings)
+        self.executor = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", kill_grace_s=1)
 
     def submit(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
-        asyncio.run(self.executor.submit(BATCH, Command(argv, {}, env or {})))
+        self.order(Command(argv, {}, env or {}))
+
+    def order(
+        self,
+        command: Command,
+        installation: Installation | None = None,
+        *,
+        batch: Batch = BATCH,
+        **more: Any,
+    ) -> None:
+        order = Order(batch, command, installation or Installation(), **more)
+        asyncio.run(self.executor.submit(order))
 
     def poll(self) -> Status:
         return asyncio.run(self.executor.poll([BATCH.id]))[BATCH.id]
@@ -73,8 +91,8 @@ def test_a_batch_leaves_its_exit_code_its_files_and_its_log(bench: Bench) -> Non
     assert status.started is not None
     assert status.finished is not None
     assert before - 1 <= status.started <= status.finished <= time.time() + 1
-    texts = asyncio.run(bench.executor.read(BATCH.id, ["a/b.txt", "none"]))
-    assert texts == {"a/b.txt": "one\n"}
+    texts = asyncio.run(bench.executor.read({BATCH.id: ["a/b.txt", "none"]}))
+    assert texts == {BATCH.id: {"a/b.txt": "one\n"}}
 
 
 @pytest.mark.parametrize("value", ["$(touch hacked)", "`x`", "it's", 'say "hi"', "a\nb", "-n", ""])
@@ -102,8 +120,8 @@ def test_ten_submitters_at_once_start_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
 
     async def race() -> None:
-        command = Command(("sh", "-c", "echo once >> out/times"), {})
-        await asyncio.gather(*(bench.executor.submit(BATCH, command) for _ in range(10)))
+        order = Order(BATCH, Command(("sh", "-c", "echo once >> out/times"), {}), Installation())
+        await asyncio.gather(*(bench.executor.submit(order) for _ in range(10)))
 
     asyncio.run(race())
     bench.ended()
@@ -216,5 +234,288 @@ def _members(group: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(itself) == group and state != "Z":
+            members.append(int(process.name))
+    return members
+
+
+# --- GPUs ---------------------------------------------------------------------------------
+
+
+def numbered(number: int) -> Batch:
+    return Batch(f"ba_{number:016}", "any", "local", (f"rs_{number:016}",))
+
+
+TIMED = (
+    'echo "$CUDA_VISIBLE_DEVICES" > out/gpu; date +%s%N > out/from; sleep 0.4; date +%s%N > out/to'
+)
+
+
+def work_at_once(bench: Bench, count: int) -> list[tuple[str, int, int]]:
+    """Run batches that were all submitted at once; return GPUs, begin and end of each."""
+    batches = [numbered(number) for number in range(11, 11 + count)]
+
+    async def submit() -> None:
+        for batch in batches:
+            order = Order(batch, Command(("sh", "-c", TIMED), {}), Installation())
+            await bench.executor.submit(order)
+
+    asyncio.run(submit())
+    deadline = time.monotonic() + 30
+    ids = [batch.id for batch in batches]
+    while any(
+        each.life is not Life.EXITED for each in asyncio.run(bench.executor.poll(ids)).values()
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    made = asyncio.run(bench.executor.read(dict.fromkeys(ids, ("gpu", "from", "to"))))
+    return [(each["gpu"].strip(), int(each["from"]), int(each["to"])) for each in made.values()]
+
+
+def overlaps(times: list[tuple[str, int, int]]) -> list[tuple[str, str]]:
+    return [
+        (one, other)
+        for number, (one, start, end) in enumerate(times)
+        for other, begin, finish in times[number + 1 :]
+        if start < finish and begin < end
+    ]
+
+
+def test_two_batches_never_use_one_gpu_at_once(tmp_path: Path) -> None:
+    times = work_at_once(Bench(tmp_path, gpus=("0",)), 4)
+
+    assert [gpu for gpu, _, _ in times] == ["0"] * 4
+    assert overlaps(times) == []
+
+
+def test_each_gpu_of_a_machine_gets_its_batch(tmp_path: Path) -> None:
+    times = work_at_once(Bench(tmp_path, gpus=("0", "GPU-ab-1")), 4)
+
+    assert sorted(gpu for gpu, _, _ in times) == ["0", "0", "GPU-ab-1", "GPU-ab-1"]
+    assert overlaps(times)
+    assert all(one != other for one, other in overlaps(times))
+
+
+def test_a_batch_can_take_several_gpus_all_or_none(tmp_path: Path) -> None:
+    times = work_at_once(Bench(tmp_path, gpus=("0", "1", "2"), gpus_per_batch=2), 3)
+
+    assert all(len(set(gpu.split(","))) == 2 for gpu, _, _ in times)
+    assert overlaps(times) == []
+
+
+def test_without_gpus_batches_take_turns(tmp_path: Path) -> None:
+    times = work_at_once(Bench(tmp_path), 3)
+
+    assert [gpu for gpu, _, _ in times] == [""] * 3
+    assert overlaps(times) == []
+
+
+def test_who_waits_is_told_for_whom(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, gpus=("0",))
+    bench.submit("sleep", "60")
+    bench.wait(lambda status: status.started is not None)
+    second = numbered(2)
+    bench.order(Command(("true",), {}), batch=second)
+
+    deadline = time.monotonic() + 10
+    while not (status := asyncio.run(bench.executor.poll([second.id]))[second.id]).waits_for:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    bench.cancel()
+    asyncio.run(bench.executor.cancel([second.id]))
+
+    assert status.started is None
+    assert status.waits_for == f"GPU 0, used by {BATCH.id} of ann@here"
+
+
+def test_a_killed_batch_frees_its_gpu(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, gpus=("0",))
+    bench.submit("sleep", "60")
+    bench.wait(lambda status: status.started is not None)
+    for pid in _session(bench.pid()):
+        os.kill(pid, signal.SIGKILL)
+
+    times = work_at_once(bench, 1)
+
+    assert times[0][0] == "0"
+
+
+def test_an_engine_that_outlives_its_batch_keeps_its_gpu(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, gpus=("0",))
+    bench.submit("sh", "-c", "touch out/at-work; sleep 1.5; date +%s%N > out/to")
+    bench.wait(lambda status: "at-work" in status.files)
+    for pid in _session(bench.pid()):
+        words = Path(f"/proc/{pid}/cmdline").read_text()
+        if "run.sh" in words:
+            os.kill(pid, signal.SIGKILL)
+
+    times = work_at_once(bench, 2)
+
+    end = int((bench.folder / "out" / "to").read_text())
+    assert all(start > end for _, start, _ in times)
+
+
+# --- whose runs ---------------------------------------------------------------------------
+
+
+def test_a_batch_is_refused_a_run_that_another_has_had_meanwhile(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.submit("true")
+    bench.ended()
+    other = Batch("ba_0000000000000002", "any", "local", BATCH.runs)
+
+    bench.order(Command(("touch", "out/ran"), {}), batch=other)
+    deadline = time.monotonic() + 10
+    while not (status := asyncio.run(bench.executor.poll([other.id]))[other.id]).others:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    assert status == Status(Life.REFUSED, others=(BATCH.id,))
+    assert not (tmp_path / "batches" / other.id / "out").exists()
+    assert asyncio.run(bench.executor.find(BATCH.runs)) == {BATCH.runs[0]: BATCH.id}
+
+
+def test_a_batch_gets_a_run_whose_earlier_batch_it_knows(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.submit("true")
+    bench.ended()
+    other = Batch("ba_0000000000000002", "any", "local", BATCH.runs)
+
+    known = {BATCH.runs[0]: ("ba_0000000000000009", BATCH.id)}
+    bench.order(Command(("touch", "out/ran"), {}), batch=other, known=known)
+    deadline = time.monotonic() + 10
+    while asyncio.run(bench.executor.poll([other.id]))[other.id].life is not Life.EXITED:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    assert (tmp_path / "batches" / other.id / "out" / "ran").exists()
+    assert asyncio.run(bench.executor.find(BATCH.runs)) == {BATCH.runs[0]: other.id}
+
+
+def test_a_batch_says_of_itself_what_its_client_wrote(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.order(Command(("true",), {}), description=b"\x00what it is for\n")
+    bench.ended()
+
+    told = asyncio.run(bench.executor.describe([BATCH.id, "ba_none"]))
+
+    assert told == {BATCH.id: b"\x00what it is for\n"}
+
+
+def test_what_somebody_needs_is_marked(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.submit("true")
+    bench.ended()
+    mark = bench.folder / "needed" / "owner1"
+
+    before = mark.exists()
+    asyncio.run(bench.executor.release([BATCH.id]))
+    released = mark.exists()
+    asyncio.run(bench.executor.keep([BATCH.id, "ba_none"]))
+
+    assert (before, released, mark.exists()) == (True, False, True)
+    assert not (tmp_path / "batches" / "ba_none").exists()
+
+
+# --- what goes wrong ----------------------------------------------------------------------
+
+
+def test_a_missing_folder_of_the_engine_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "root")
+    bench.order(Command(("true",), {}), Installation(path=f"{tmp_path}/it's not there"))
+
+    status = bench.ended()
+
+    assert (status.exit_code, status.fault) == (127, f"no-folder {tmp_path}/it's not there")
+
+
+def test_a_missing_program_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.submit("/opt/none/bin/python", "-m", "x")
+
+    assert bench.ended().fault == "no-program /opt/none/bin/python"
+
+
+def test_a_batch_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.order(Command(("sh", "-c", "sleep 60 & sleep 60"), {}), limit_s=1)
+
+    status = bench.ended()
+
+    assert status.fault == "timeout 1"
+    assert status.exit_code == 124
+
+
+def test_a_full_disk_is_told_even_though_nothing_can_be_written(tmp_path: Path) -> None:
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
+    try:
+        bench = Bench(tmp_path)
+        bench.submit("sh", "-c", "cat /dev/zero > out/big")
+        status = bench.ended()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+    assert status.exit_code == 1
+    assert status.fault == "disk-full"
+
+
+# --- secrets ------------------------------------------------------------------------------
+
+
+def test_a_secret_reaches_the_engine_and_no_file(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    secret = "s3cr3t-'\"$(x)"
+    script = 'printf %s "$TOKEN" | sha256sum > out/seen; echo "using $TOKEN now"; echo end'
+
+    bench.order(
+        Command(("sh", "-c", script), {}),
+        Installation(env={"TOKEN": "${TOKEN}", "PLAIN": "x y"}),
+        secrets={"TOKEN": secret},
+    )
+    status = bench.ended()
+
+    seen = (bench.folder / "out" / "seen").read_text().split()[0]
+    assert seen == hashlib.sha256(secret.encode()).hexdigest()
+    assert secret not in status.log
+    files = [each for each in tmp_path.rglob("*") if each.is_file()]
+    assert [each for each in files if secret in each.read_text(errors="replace")] == []
+    assert (bench.folder / "log").read_text() == f"using {'*' * len(secret)} now\nend\n"
+
+
+def test_a_secret_that_we_lack_comes_from_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THEIR_TOKEN", "from there")
+    bench = Bench(tmp_path)
+    installation = Installation(env={"TOKEN": "${THEIR_TOKEN}"})
+
+    bench.order(Command(("sh", "-c", 'echo "${#TOKEN}" > out/seen'), {}), installation)
+    bench.ended()
+
+    assert (bench.folder / "out" / "seen").read_text() == "10\n"
+
+
+def test_a_log_is_read_from_where_one_was(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.submit("sh", "-c", "echo one; echo two")
+    bench.ended()
+
+    parts = [asyncio.run(bench.executor.log(BATCH.id, offset)) for offset in (0, 4, 8)]
+
+    assert parts == [(b"one\ntwo\n", 8), (b"two\n", 8), (b"", 8)]
+    assert asyncio.run(bench.executor.log("ba_none", 0)) == (b"", 0)
+
+
+def _session(leader: int) -> list[int]:
+    """Return the processes of a session that are not dead."""
+    members = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
             members.append(int(process.name))
     return members

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_jobs import schema, spec
+from cosmos_jobs import project, schema, spec
 from tests.conftest import Golden
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
-BLOCKS = [
-    pytest.param(block, id=f"{path.name}-{number}")
+BLOCKS = {
+    f"{path.name}-{number}": block
     for path in DOCUMENTS
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
-]
+}
+# Examples of project files say so in their first line; the others are job files.
+PROJECT_FILES = [key for key, one in BLOCKS.items() if one.startswith(f"# {project.FILE}\n")]
+JOB_FILES = [key for key in BLOCKS if key not in PROJECT_FILES]
 
 HEAD = """\
 # Parameters
@@ -36,10 +39,17 @@ def table(engine: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_every_job_file_of_the_documents_holds(block: str) -> None:
+@pytest.mark.parametrize("name", PROJECT_FILES)
+def test_every_project_file_of_the_documents_holds(name: str) -> None:
+    made = project.parse(BLOCKS[name].encode(), ROOT)
+
+    assert len(made.targets) > 1
+
+
+@pytest.mark.parametrize("name", JOB_FILES)
+def test_every_job_file_of_the_documents_holds(name: str) -> None:
     job, problems = spec.parse(
-        block.encode(), "docs", engine="preview", target="local", targets=["local"]
+        BLOCKS[name].encode(), "docs", engine="preview", target="local", targets=["local"]
     )
 
     assert problems == ()

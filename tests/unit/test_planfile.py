@@ -36,7 +36,13 @@ def test_a_plan_as_json_says_everything_that_the_text_says() -> None:
     document = orjson.loads(planfile.dump(NOW))
 
     assert document["summary"]["create"] == 2
-    assert document["estimate"] == {"runs": 2, "unknown": 0, "wall_s": 60.0, "gpu_hours": 0.5}
+    assert document["estimate"] == {
+        "runs": 2,
+        "unknown": 0,
+        "wall_s": 60.0,
+        "gpu_hours": 0.5,
+        "price": 0.0,
+    }
     assert document["refusals"] == ["too much"]
     assert document["store"] == {"lineage": "lineage", "serial": 7}
     assert document["changes"][0] == {

@@ -255,6 +255,64 @@ def test_the_quick_check_agrees_with_jsonschema(sections: dict[str, Any]) -> Non
     assert schema.fits(value, root, root) == Draft7Validator(root).is_valid(value)
 
 
+TARGET_KEYS = tuple(schema.load("project")["definitions"]["target"]["properties"])
+TARGET_VALUES = st.recursive(
+    LEAVES
+    | st.sampled_from(["/data", "a b", "-x", "u@h:22", "u@-h", "${A}", "i:1", "/a:/b", "x\n", "A"]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["image", "env", "args", "A", "a-b", ""]), inner, max_size=3
+        ),
+    ),
+    max_leaves=6,
+)
+INSTALLATIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "venv": TARGET_VALUES,
+        "path": TARGET_VALUES,
+        "env": st.dictionaries(
+            st.sampled_from(["A", "_b1", "1a", "a-b"]), TARGET_VALUES, max_size=2
+        )
+        | TARGET_VALUES,
+        "docker": st.fixed_dictionaries(
+            {},
+            optional=dict.fromkeys(("image", "volumes", "env", "args", "unknown"), TARGET_VALUES),
+        ),
+    },
+)
+TARGETS = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(
+            schema.load("project")["definitions"]["target"]["properties"], TARGET_VALUES
+        ),
+        "hosts": st.lists(TARGET_VALUES, max_size=2) | TARGET_VALUES,
+        "gpus": st.lists(TARGET_VALUES, max_size=2) | TARGET_VALUES,
+        "engines": st.dictionaries(
+            st.sampled_from(["preview", "transfer2.5", "transfer3"]),
+            INSTALLATIONS | TARGET_VALUES,
+            max_size=2,
+        ),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(
+        st.sampled_from(["local", "h100", "a b", ""]), TARGETS | TARGET_VALUES, max_size=2
+    )
+    | TARGET_VALUES
+)
+def test_the_quick_check_of_targets_agrees_with_jsonschema(targets: object) -> None:
+    root = schema.load("project")
+    value = {"version": 1, "targets": targets}
+
+    assert schema.fits(value, root, root) == Draft7Validator(root).is_valid(value)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(ENGINES),

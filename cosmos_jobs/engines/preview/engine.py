@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from cosmos_jobs import faults
 from cosmos_jobs.model import Batch, Command, Life, Outcome, Run, State, Status
 from cosmos_jobs.protocols import Setup, Task
 
@@ -36,7 +37,9 @@ class PreviewEngine:
     ) -> Mapping[str, Outcome]:
         """Return what the markers say; without one, a run of a batch that has exited failed."""
         told = {run: _outcome(run, texts) for run in batch.runs}
-        crashed = Outcome(State.FAILED, _crash(status)) if status.life is Life.EXITED else None
+        crashed = (
+            Outcome(State.FAILED, faults.explain(status)) if status.life is Life.EXITED else None
+        )
         return {run: found for run in batch.runs if (found := told[run] or crashed)}
 
     def progress(self, log: str) -> int:
@@ -73,13 +76,7 @@ def _outcome(run: str, texts: Mapping[str, str]) -> Outcome | None:
 
 
 def _made(run: str, manifest: dict[str, Any]) -> Outcome:
-    names = [str(control["path"]) for control in manifest["controls"].values()]
-    files = {name: f"{run}/{name}" for name in (*names, "output.mp4")}
-    return Outcome(State.SUCCEEDED, files=files, details=manifest)
-
-
-def _crash(status: Status) -> str:
-    lines = [line for line in status.log.splitlines() if line.strip()]
-    said = f": {lines[-1].strip()[:300]}" if lines else ""
-    killed = " (killed, perhaps out of memory)" if status.exit_code == 137 else ""
-    return f"the engine exited with code {status.exit_code}{killed}{said}"
+    made = (*manifest["controls"].values(), manifest["output"])
+    digests = {str(each["path"]): str(each["sha256"]) for each in made}
+    files = {name: f"{run}/{name}" for name in digests}
+    return Outcome(State.SUCCEEDED, files=files, digests=digests, details=manifest)

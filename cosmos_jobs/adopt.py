@@ -1,0 +1,141 @@
+"""Rebuild a store from what there is: the outputs of this project, and the folders of machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from cosmos_jobs import documents, files, lifecycle
+from cosmos_jobs.collect import look
+from cosmos_jobs.documents import Described
+from cosmos_jobs.engines import get as engine_named
+from cosmos_jobs.errors import EngineError
+from cosmos_jobs.model import (
+    IN_FLIGHT,
+    Attempt,
+    Output,
+    PromptRecord,
+    Record,
+    Run,
+    State,
+)
+from cosmos_jobs.outputs import Outputs
+from cosmos_jobs.sites import Site
+from cosmos_jobs.store import Store
+from cosmos_jobs.watches import Watch
+
+
+def outputs(store: Store, found: Outputs) -> tuple[str, ...]:
+    """Put the runs whose videos are in `outputs/` into the store; return those it did not know.
+
+    A video counts if it is the one that its manifest tells of, by sha256.
+    """
+    known = store.snapshot()
+    new = []
+    for path in sorted(found.root.glob("runs/rs_*/manifest.json")):
+        if known.states.get(path.parent.name) is not State.SUCCEEDED:
+            new += [each] if (each := _from_manifest(path)) else []
+    with store.transaction() as change:
+        put = [each for each in new if _is_news(change.run(each[0].run.id))]
+        change.put_prompts(prompt for _, prompt in put)
+        change.put_runs(record for record, _ in put)
+    for record, _ in put:
+        found.link(record)
+    return tuple(record.run.id for record, _ in put)
+
+
+def _from_manifest(path: Path) -> tuple[Record, PromptRecord] | None:
+    try:
+        document = orjson.loads(path.read_bytes())
+        output = Output(**document["output"])
+        video = path.with_name("output.mp4")
+        if video.stat().st_size != output.size or files.sha256(video) != output.sha256:
+            return None
+        return _record(document, output), documents.prompt_record(
+            document["prompt"]["id"], document["prompt"]
+        )
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        return None
+
+
+def _record(document: Mapping[str, Any], output: Output) -> Record:
+    attempt = Attempt(
+        document["batch"],
+        document["target"],
+        State.SUCCEEDED,
+        started=document["started"],
+        host=document["host"],
+        gpu=document["gpu"],
+    )
+    run = Run(**document["run"])
+    return Record(run, document["jobs"], State.SUCCEEDED, "", (attempt,), output)
+
+
+def _is_news(record: Record | None) -> bool:
+    return record is None or (record.state not in IN_FLIGHT and record.state is not State.SUCCEEDED)
+
+
+async def batches(store: Store, site: Site) -> frozenset[str]:
+    """Queue, in the batches that a machine has, the runs that the store does not know of as made.
+
+    Return them; a look at the machine then tells what became of each. Of
+    several batches with a run, one that has made it counts, else the newest.
+    """
+    ids = await site.executor.batches()
+    told = await site.executor.describe(ids)
+    found = [each for data in told.values() if (each := documents.described(data))]
+    made = await _made(site, found)
+    latest = await site.executor.find(sorted({r.run.id for each in found for r in each.records}))
+    chosen: dict[str, tuple[Described, Record]] = {}
+    for each in found:
+        for record in each.records:
+            run_id, batch_id = record.run.id, each.batch.id
+            if batch_id in made.get(run_id, ()) or (
+                run_id not in made and latest.get(run_id) == batch_id
+            ):
+                chosen[run_id] = each, record
+    await site.executor.keep(sorted({each.batch.id for each, _ in chosen.values()}))
+    return _queued(store, site, chosen)
+
+
+async def _made(site: Site, found: Iterable[Described]) -> dict[str, set[str]]:
+    """Return the batches that have made each run."""
+    watches = list(_watches(site, found))
+    if watches:
+        await look(site, watches)
+    made: dict[str, set[str]] = {}
+    for watch in watches:
+        for run_id, outcome in watch.outcomes.items():
+            if outcome.state is State.SUCCEEDED:
+                made.setdefault(run_id, set()).add(watch.batch.id)
+    return made
+
+
+def _watches(site: Site, found: Iterable[Described]) -> Iterator[Watch]:
+    for each in found:
+        try:
+            yield Watch(each.batch, site, engine_named(each.batch.engine))
+        except EngineError:
+            continue
+
+
+def _queued(
+    store: Store, site: Site, chosen: Mapping[str, tuple[Described, Record]]
+) -> frozenset[str]:
+    queued = set()
+    with store.transaction() as change:
+        for run_id, (described, record) in chosen.items():
+            known = change.run(run_id)
+            if not _is_news(known):
+                continue
+            batch = replace(described.batch, target=site.target.name, host=site.name, done=False)
+            prompts = {prompt.prompt.id: prompt for prompt in described.prompts}
+            change.put_batches([batch])
+            change.put_prompts([prompts[record.run.prompt_id]])
+            change.put_runs([lifecycle.queue(known or record, batch)])
+            queued.add(run_id)
+    return frozenset(queued)

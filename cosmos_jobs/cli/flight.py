@@ -1,0 +1,253 @@
+"""The commands on what is in flight: watch, fetch, logs, cancel, retry, adopt."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+import click
+
+from cosmos_jobs.cli import common
+from cosmos_jobs.errors import HostError, UsageError
+from cosmos_jobs.model import IN_FLIGHT, Followed, State
+from cosmos_jobs.render.plans import plural
+
+RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
+
+
+@click.command("watch")
+@common.names
+@common.connecting
+@common.project_option
+@common.verbosity
+def watch_command(
+    names: tuple[str, ...],
+    connect_timeout: float,
+    project: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Follow what is in flight to its end.
+
+    It shows what each GPU is at, and the end of its log. It goes on where an
+    apply was stopped: batches that no machine has yet are started, and
+    finished videos are fetched. Ctrl-C leaves all work on other machines
+    running. Exit code 1 when a run did not succeed.
+
+    \b
+    Examples:
+      cosmos-jobs watch                  everything
+      cosmos-jobs watch sunsets          one job, by name or file
+    """
+    from cosmos_jobs.render import progress
+
+    ops = common.operations(project)
+    runs = ops.select(names, IN_FLIGHT)
+    if not runs:
+        common.echo("Nothing is in flight.")
+        return
+    gc.enable()
+    places = common.places(ops, runs)
+    try:
+        with progress.lanes(places, quiet=quiet, verbose=verbose) as notify:
+            done = ops.watch(runs, notify, connect_timeout_s=connect_timeout)
+    except KeyboardInterrupt:
+        common.tell_left(ops, runs)
+        raise
+    _end(done, Path(ops.project.root), quiet=quiet, verbose=verbose)
+
+
+@click.command("fetch")
+@common.names
+@common.connecting
+@common.project_option
+@common.verbosity
+def fetch_command(
+    names: tuple[str, ...],
+    connect_timeout: float,
+    project: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Fetch what is made by now, and return.
+
+    It looks once at what is in flight, starts nothing and waits for nothing.
+    Videos that were made and are no longer in outputs/ are fetched again, if
+    their machine still has them.
+
+    \b
+    Examples:
+      cosmos-jobs fetch
+      cosmos-jobs fetch jobs/sunsets.yaml
+    """
+    from cosmos_jobs.render import progress
+
+    ops = common.operations(project)
+    runs = ops.select(names, IN_FLIGHT | {State.SUCCEEDED})
+    before = set(ops.select(names, IN_FLIGHT))
+    gc.enable()
+    with progress.lanes(common.places(ops, runs), quiet=quiet, verbose=verbose) as notify:
+        done = ops.fetch(runs, notify, connect_timeout_s=connect_timeout)
+    now = Followed(
+        tuple(each for each in done.records if each.run.id in before), done.troubles, done.traffic
+    )
+    _end(now, Path(ops.project.root), quiet=quiet, verbose=verbose)
+
+
+@click.command("logs")
+@click.argument("run", metavar="rs_…", shell_complete=common.complete_ids)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the batch has ended.")
+@common.connecting
+@common.project_option
+def logs_command(run: str, follow: bool, connect_timeout: float, project: Path | None) -> None:
+    """Show the log of a run's batch.
+
+    The runs of a batch share a process, and so a log. Values of known secrets
+    are masked.
+
+    \b
+    Examples:
+      cosmos-jobs logs rs_3f2a
+      cosmos-jobs logs rs_3f2a -f
+    """
+    ops = common.operations(project)
+    ops.log(
+        run,
+        lambda part: common.echo(part, nl=False),
+        follow=follow,
+        connect_timeout_s=connect_timeout,
+    )
+
+
+@click.command("cancel")
+@common.names
+@click.option("--all", "every", is_flag=True, help="Everything of this project in flight.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@common.connecting
+@common.project_option
+def cancel_command(
+    names: tuple[str, ...], every: bool, yes: bool, connect_timeout: float, project: Path | None
+) -> None:
+    """Stop runs in flight.
+
+    Their process groups and containers end, and no others. The runs of a
+    batch share a process: all of them stop. What they made before is kept;
+    apply makes the others.
+
+    \b
+    Examples:
+      cosmos-jobs cancel rs_3f2a
+      cosmos-jobs cancel sunsets
+      cosmos-jobs cancel --all
+    """
+    ops = common.operations(project)
+    if bool(names) == every:
+        raise UsageError(
+            "say what to cancel" if not names else "--all is all: leave out the names",
+            hint="a run (rs_…), a job, or --all",
+        )
+    runs = ops.select(names, IN_FLIGHT)
+    if not runs:
+        common.echo("Nothing of this is in flight.")
+        return
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Stop {plural(len(runs), 'run')} in flight?", abort=True)
+    done = ops.cancel(runs, connect_timeout_s=connect_timeout)
+    asked = set(runs)
+    stopped = [each for each in done.records if each.state is State.CANCELLED]
+    others = sum(each.run.id not in asked for each in stopped)
+    said = [f"Stopped {plural(len(stopped), 'run')}"]
+    said += [f"{others:,} of them in the same batches"] if others else []
+    made = sum(each.run.id in asked and each.state is State.SUCCEEDED for each in done.records)
+    said += [f"{made:,} had succeeded"] if made else []
+    common.echo(f"{', '.join(said)}.")
+
+
+@click.command("retry")
+@common.names
+@click.option("--blocked", is_flag=True, help="Also runs that a guardrail refused.")
+@click.option("--max-runs", type=click.IntRange(min=0), default=1000, show_default=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@common.connecting
+@common.project_option
+@common.verbosity
+def retry_command(
+    names: tuple[str, ...],
+    blocked: bool,
+    max_runs: int,
+    yes: bool,
+    connect_timeout: float,
+    project: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run again what failed, was lost or was cancelled.
+
+    It starts nothing else. Without a name it is everything in the store. Exit code 1 when a run did
+    not succeed.
+
+    \b
+    Examples:
+      cosmos-jobs retry sunsets
+      cosmos-jobs retry rs_3f2a
+      cosmos-jobs retry jobs/sunsets.yaml --blocked
+    """
+    from cosmos_jobs.cli import jobs
+
+    ops = common.operations(project)
+    runs = ops.select(names, RETRIED | ({State.BLOCKED} if blocked else frozenset()))
+    if not runs:
+        common.echo("Nothing to retry.")
+        return
+    planned = ops.retrying(runs)
+    jobs.carry_out(
+        ops,
+        planned,
+        jobs.Options(max_runs=max_runs, connect_timeout_s=connect_timeout, yes=yes),
+        quiet=quiet,
+        verbose=verbose,
+    )
+
+
+@click.command("adopt")
+@click.argument("target", required=False, default="")
+@common.connecting
+@common.project_option
+@common.verbosity
+def adopt_command(
+    target: str, connect_timeout: float, project: Path | None, quiet: bool, verbose: bool
+) -> None:
+    """Rebuild a lost store from outputs and machines.
+
+    Runs whose videos are in outputs/ are known again; what a machine made or
+    is making is fetched or followed. Nothing is run, and what the store knows
+    already stays as it is. Without TARGET it asks the machines of all targets.
+
+    \b
+    Examples:
+      cosmos-jobs adopt
+      cosmos-jobs adopt h100
+    """
+    from cosmos_jobs.render import progress
+
+    ops = common.operations(project)
+    with progress.lanes({}, quiet=quiet, verbose=verbose) as notify:
+        done = ops.adopt(target, notify, connect_timeout_s=connect_timeout)
+    if not quiet:
+        common.echo(f"Adopted {plural(len(done.records), 'run')}.")
+    _end(done, Path(ops.project.root), quiet=quiet, verbose=verbose, failing=False)
+
+
+def _end(done: Followed, root: Path, *, quiet: bool, verbose: bool, failing: bool = True) -> None:
+    """Say what became of runs; exit 5 when machines did not answer, 1 when runs failed."""
+    from cosmos_jobs.render import results
+
+    if not quiet and done.records:
+        common.echo(results.followed(done, root))
+    common.tell_traffic(done.traffic, verbose=verbose)
+    common.tell_troubles(done.troubles)
+    if done.troubles:
+        click.get_current_context().exit(HostError.exit_code)
+    if failing and any(record.state in RETRIED | {State.BLOCKED} for record in done.records):
+        click.get_current_context().exit(1)

@@ -1,0 +1,165 @@
+"""Records as JSON documents: what the store holds, and what a batch says of itself on a host."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
+
+import orjson
+
+from cosmos_jobs.model import (
+    Attempt,
+    Batch,
+    Output,
+    Prompt,
+    PromptRecord,
+    Record,
+    Run,
+    State,
+)
+
+Document: TypeAlias = dict[str, Any]
+
+STATES = {str(state): state for state in State}
+
+
+def record(run_id: str, document: Document) -> Record:
+    """Return the record of a run; KeyError, TypeError or ValueError when it is none."""
+    output = document.get("output")
+    return Record(
+        Run(
+            run_id,
+            document["prompt"],
+            document["engine"],
+            document["contract"],
+            document["weights"],
+            document["params"],
+        ),
+        document["jobs"],
+        State(document["state"]),
+        document.get("reason", ""),
+        tuple(_attempt(each) for each in document.get("attempts", ())),
+        None if output is None else Output(**output),
+    )
+
+
+def record_document(record: Record) -> Document:
+    """Return what is kept of a run."""
+    run = record.run
+    document: Document = {
+        "prompt": run.prompt_id,
+        "engine": run.engine,
+        "contract": run.contract,
+        "weights": dict(run.weights),
+        "params": dict(run.params),
+        "jobs": dict(record.jobs),
+        "state": str(record.state),
+    }
+    if record.reason:
+        document["reason"] = record.reason
+    if record.attempts:
+        document["attempts"] = [_attempt_document(attempt) for attempt in record.attempts]
+    if record.output:
+        document["output"] = asdict(record.output)
+    return document
+
+
+def _attempt(document: Document) -> Attempt:
+    return Attempt(**{**document, "state": State(document["state"])})
+
+
+def _attempt_document(attempt: Attempt) -> Document:
+    """Return an attempt without what is not known yet: there may be 100,000 of them."""
+    document = {key: value for key, value in asdict(attempt).items() if value not in (None, "")}
+    return {**document, "state": str(attempt.state)}
+
+
+def prompt_record(prompt_id: str, document: Document) -> PromptRecord:
+    """Return the record of a prompt; KeyError or TypeError when it is none."""
+    prompt = Prompt(prompt_id, document["text"], document["negative"], document["inputs"])
+    return PromptRecord(
+        prompt, document["name"], document["video"], document["files"], document["frames"]
+    )
+
+
+def prompt_document(record: PromptRecord) -> Document:
+    """Return what is kept of a prompt."""
+    return {
+        "text": record.prompt.text,
+        "negative": record.prompt.negative,
+        "inputs": dict(record.prompt.inputs),
+        "name": record.name,
+        "video": record.video,
+        "files": dict(record.files),
+        "frames": record.frames,
+    }
+
+
+def batch(batch_id: str, document: Document) -> Batch:
+    """Return a batch; KeyError or TypeError when it is none."""
+    return Batch(
+        batch_id,
+        document["engine"],
+        document["target"],
+        tuple(document["runs"]),
+        document["done"],
+        document.get("host", ""),
+    )
+
+
+def batch_document(batch: Batch) -> Document:
+    """Return what is kept of a batch."""
+    document: Document = {
+        "engine": batch.engine,
+        "target": batch.target,
+        "runs": list(batch.runs),
+        "done": batch.done,
+    }
+    return {**document, "host": batch.host} if batch.host else document
+
+
+# --- what a batch says of itself on a host ------------------------------------------------
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A batch found on a host: what it is for, in full, so that any store can take it over."""
+
+    batch: Batch
+    client: str
+    records: tuple[Record, ...]
+    prompts: tuple[PromptRecord, ...]
+
+
+def describe(described: Described) -> bytes:
+    """Return the `batch.json` of a batch: its runs as they were before it, and their prompts."""
+    document = {
+        "format": FORMAT,
+        "id": described.batch.id,
+        "client": described.client,
+        **batch_document(described.batch),
+        "records": {
+            each.run.id: record_document(replace(each, state=State.PENDING, attempts=()))
+            for each in described.records
+        },
+        "prompts": {each.prompt.id: prompt_document(each) for each in described.prompts},
+    }
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def described(data: bytes) -> Described | None:
+    """Return what a `batch.json` says; None for one of another format or a damaged one."""
+    try:
+        document = orjson.loads(data)
+        if document["format"] != FORMAT:
+            return None
+        return Described(
+            batch(document["id"], document),
+            str(document["client"]),
+            tuple(record(key, each) for key, each in document["records"].items()),
+            tuple(prompt_record(key, each) for key, each in document["prompts"].items()),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,42 @@
+# Shared by the scripts below: files that are whole, and which processes live (proc(5)).
+
+put() { cat > "$1.tmp" && mv -f "$1.tmp" "$1"; }
+
+boot=
+read -r boot < /proc/sys/kernel/random/boot_id
+
+# Set `born` to what tells process $1 from every other one; empty when it is dead or a zombie.
+birth() {
+  born=
+  { read -r stat_line < "/proc/$1/stat"; } 2>/dev/null || return 0
+  # The name, in parentheses, may hold spaces.
+  set -- ${stat_line##*) }
+  [ "$1" = Z ] && return 0
+  shift 19
+  born="$1@$boot"
+}
+
+# Print the processes of session $1 that are not dead.
+members() {
+  for stat_file in /proc/[0-9]*/stat; do
+    { read -r stat_line < "$stat_file"; } 2>/dev/null || continue
+    set -- "$1" ${stat_line##*) }
+    [ "$5" = "$1" ] && [ "$2" != Z ] && stat_file=${stat_file%/stat} && echo "${stat_file#/proc/}"
+  done
+  return 0
+}
+
+# Whether the session of process $1, born as $2, is at work: that process, or one it has left.
+# A session's number is not given to another process while any member lives.
+lives() {
+  [ -n "$2" ] || return 1
+  birth "$1"
+  [ "$born" = "$2" ] && return 0
+  [ -z "$born" ] && [ "${2##*@}" = "$boot" ] || return 1
+  [ -n "$(members "$1")" ]
+}
+
+# Print the containers of batch $1 that run; a client that was killed may have left one.
+containers() {
+  [ -f "$1/container" ] && docker ps --quiet --filter "label=cosmos-jobs.batch=$1" 2>/dev/null
+}

@@ -1,0 +1,47 @@
+# Say of each of `batches` how it stands, a line a fact.
+
+cd "$root/batches" 2>/dev/null || exit 0
+now=$(date +%s)
+waiting=
+at_work=
+for batch in $batches; do
+  [ -d "$batch/claim" ] || continue
+  pid= born_then= life=running
+  if [ -f "$batch/claim/pid" ]; then
+    read -r pid born_then < "$batch/claim/pid"
+    lives "$pid" "$born_then" || [ -n "$(containers "$batch")" ] || life=gone
+  elif [ -f "$batch/cancel" ]; then
+    life=gone
+  else
+    claimed=$(stat -c %Y "$batch/claim")
+    [ $((now - claimed)) -le "$grace" ] || life=gone
+  fi
+  [ $life = gone ] && [ -f "$batch/cancel" ] && life=cancelled
+  # Asked after the process, so that a batch that ends in between is seen to have ended.
+  [ -s "$batch/refused" ] && life=refused
+  [ -s "$batch/exit" ] && life=exited
+  echo "batch $batch $life"
+  for fact in started exit fault gpu refused; do
+    [ -s "$batch/$fact" ] && read -r line < "$batch/$fact" && echo "$fact $line"
+  done
+  if [ -d "$batch/out" ]; then
+    at_work="$at_work $batch"
+  elif [ $life = running ]; then
+    waiting=yes
+  fi
+done
+for batch in $at_work; do
+  echo "look $batch"
+  # A name with a line break could be taken for a fact.
+  (cd "$batch/out" && find . -type f ! -name '*
+*' ! -path '*
+*/*') | sed 's/^\.\//file /'
+  [ -f "$batch/log" ] && tail -c "$tail" "$batch/log" | tr '\r' '\n' | sed 's/^/log /'
+  echo
+done
+[ -n "$waiting" ] || exit 0
+for name in $gpus; do
+  [ -f "$root/gpus/$name.holder" ] && ! flock --nonblock "$root/gpus/$name.lock" true &&
+    read -r holder client < "$root/gpus/$name.holder" && echo "holder $name $holder $client"
+done
+exit 0

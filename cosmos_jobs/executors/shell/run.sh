@@ -1,0 +1,129 @@
+# Run once, as a session of its own, in the batch's folder: claim the batch and its runs, wait
+# for GPUs, run the engine, and write `exit` last. Started twice, the second does nothing.
+
+NOT_FREE=99
+cd "$folder" || exit 1
+
+fault() { printf '%s\n' "$*" | put fault; }
+
+finish() {
+  # What was set aside for these last lines on a full disk.
+  rm -f reserve
+  [ "$(df -Pk . | awk 'NR == 2 { print $4 }')" -ge 1024 ] || fault disk-full
+  # Whoever reads `exit` may rely on the rest, also after a power cut.
+  [ ! -d out ] || find out -type f -exec sync -d {} +
+  printf '%s %s\n' "$1" "$(date +%s.%N)" > exit.tmp && sync -d exit.tmp && mv -f exit.tmp exit
+}
+
+begin() {
+  mkdir claim 2>/dev/null || exit 0
+  birth $$
+  printf '%s %s\n' "$$" "$born" | put claim/pid
+  # Whoever cancels writes `cancel` and then looks for the pid: one of us sees the other.
+  [ -f cancel ] && exit 1
+  head -c 8192 /dev/zero > reserve
+  for program in flock timeout; do
+    command -v $program > /dev/null || { fault "no-program $program"; finish 127; exit 1; }
+  done
+  hold_runs && wait_for_gpus
+}
+
+# Put the batch down for its runs. When another batch than its client knew of has one, refuse.
+hold_runs() {
+  mkdir -p "$root/runs" && : >> "$root/runs/.lock"
+  exec 3< "$root/runs/.lock"
+  flock 3
+  others=
+  while read -r run known; do
+    held=
+    [ -f "$root/runs/$run" ] && read -r held < "$root/runs/$run"
+    case " $batch $known " in *" $held "*) ;; *) [ -z "$held" ] || others="$others $held" ;; esac
+  done < runs
+  if [ -n "$others" ]; then
+    printf '%s\n' "$others" | put refused
+    return 1
+  fi
+  while read -r run known; do printf '%s\n' "$batch" > "$root/runs/$run"; done < runs
+  exec 3<&-
+}
+
+wait_for_gpus() {
+  mkdir -p "$root/gpus"
+  for name in $gpus; do : >> "$root/gpus/$name.lock"; done
+  : >> "$root/gpus/$queue.queue"
+  # First come, first served: only the head of the queue tries the GPUs.
+  exec 4< "$root/gpus/$queue.queue"
+  flock 4
+  while [ ! -f cancel ]; do
+    sh run.sh lease "$need"
+    [ $? -eq $NOT_FREE ] || exit 0
+    # One GPU wakes us as soon as it is free.
+    case "$gpus" in *\ *) sleep 0.2 ;; *) flock -w 0.2 "$root/gpus/$gpus.lock" true ;; esac
+  done
+}
+
+# Lease $1 GPUs beside those held ($2, none after the last of them), then work; all or nothing.
+# The engine inherits the locks: they are free when the last process that uses them is dead.
+lease() {
+  [ "$1" -gt 0 ] || { work "$2"; exit 0; }
+  last=${2##* }
+  for name in $gpus; do
+    [ -z "$last" ] || { [ "$name" = "$last" ] && last=; continue; }
+    flock --nonblock --conflict-exit-code $NOT_FREE "$root/gpus/$name.lock" \
+      sh run.sh lease $(($1 - 1)) "${2:+$2 }$name"
+    [ $? -eq $NOT_FREE ] || exit 0
+  done
+  exit $NOT_FREE
+}
+
+work() {
+  for name in $1; do
+    # A container outlives the client that held the lock when that is killed.
+    if [ -n "$image" ] && [ -n "$(docker ps --quiet --filter "label=cosmos-jobs.gpu.$name=$root")" ]; then
+      exit $NOT_FREE
+    fi
+  done 2>/dev/null
+  flock --unlock 4
+  exec 4<&-
+  [ -f cancel ] && exit 0
+  for name in $1; do printf '%s %s\n' "$batch" "$client" | put "$root/gpus/$name.holder"; done
+  [ "$1" = cpu ] || printf '%s\n' "$1" | put gpu
+  date +%s.%N | put started
+  mkdir -p out
+  if check; then
+    began=$(date +%s)
+    : >> log
+    [ -z "$secrets" ] || chmod 600 log
+    engine "$1" < /dev/null >> log 2>&1
+    code=$?
+    [ -z "$image" ] || docker rm --force "$batch" > /dev/null 2>&1
+    [ -z "$limit" ] || [ $(($(date +%s) - began)) -lt "$limit" ] || fault "timeout $limit"
+    mask
+  else
+    code=127
+  fi
+  [ -f cancel ] || finish "$code"
+}
+
+# Cover what `secrets` names in the log, letter by letter, so that places in it stay the same.
+mask() {
+  [ -n "$secrets" ] || return 0
+  awk -v names="$secrets" '
+    BEGIN { count = split(names, name, " ") }
+    {
+      for (i = 1; i <= count; i++) {
+        value = ENVIRON[name[i]]
+        stars = value
+        gsub(/./, "*", stars)
+        while (length(value) > 3 && (at = index($0, value)))
+          $0 = substr($0, 1, at - 1) stars substr($0, at + length(value))
+      }
+      print
+    }' log > log.masked && cat log.masked > log
+  rm -f log.masked
+}
+
+case "$1" in
+  lease) lease "$2" "$3" ;;
+  *) begin ;;
+esac

@@ -1,0 +1,50 @@
+# Say which batches and inputs nobody needs any more, each with its bytes; with `delete` they go.
+# Only what has a name of ours is looked at, and nothing is followed out of its folder.
+
+MIN_AGE=60 # minutes: an input may have been brought for a batch that is about to come
+cd "$root/batches" 2>/dev/null || exit 0
+
+size_of() { set -- $(du -sk "$1"); echo $(($1 * 1024)); }
+
+is_needed() {
+  case " $needed " in *" $1 "*) return 0 ;; esac
+  for mark in "$1"/needed/*; do
+    [ -e "$mark" ] && [ "${mark##*/}" != "$owner" ] && return 0
+  done
+  [ -d "$1/claim" ] || return 1
+  [ -s "$1/exit" ] || [ -s "$1/refused" ] && return 1
+  [ -n "$(containers "$1")" ] && return 0
+  pid= born_then=
+  [ -f "$1/claim/pid" ] && read -r pid born_then < "$1/claim/pid"
+  if [ -n "$pid" ]; then lives "$pid" "$born_then"; else
+    [ $(($(date +%s) - $(stat -c %Y "$1/claim"))) -le "$grace" ]
+  fi
+}
+
+kept=
+for batch in ba_*; do
+  case "$batch" in *[!0-9a-fb_]*) continue ;; esac
+  [ -d "$batch" ] && [ ! -L "$batch" ] || continue
+  if is_needed "$batch"; then
+    [ ! -f "$batch/inputs" ] || kept="$kept $(tr '\n' ' ' < "$batch/inputs")"
+    continue
+  fi
+  echo "$batch $(size_of "$batch")"
+  [ -z "$delete" ] || find "./$batch" -delete
+done
+cd ../inputs 2>/dev/null || exit 0
+find . -maxdepth 1 -type f -mmin "+$MIN_AGE" | while read -r file; do
+  name=${file#./}
+  sha=${name#.????????????.}
+  sha=${sha%%.*}
+  case "$sha" in *[!0-9a-f]* | "") continue ;; esac
+  [ ${#sha} -eq 64 ] || continue
+  case " $kept " in *" $sha "*) continue ;; esac
+  echo "$name $(size_of "$file")"
+  [ -z "$delete" ] || rm -f "$file"
+done
+cd ../runs 2>/dev/null && [ -n "$delete" ] || exit 0
+for run in rs_*; do
+  [ -s "$run" ] && read -r held < "$run" && [ ! -d "../batches/$held" ] && rm -f "./$run"
+done
+exit 0

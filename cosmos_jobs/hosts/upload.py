@@ -1,0 +1,175 @@
+"""Files to a host: small ones together as archives, big ones each in ranges."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import itertools
+import secrets
+import tarfile
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from shlex import join, quote
+
+from cosmos_jobs.errors import TransferError
+from cosmos_jobs.hosts import parts
+from cosmos_jobs.hosts.scripts import DAMAGED, folder, name, refused
+from cosmos_jobs.hosts.shells import PACKET, Shells, all_of
+from cosmos_jobs.hosts.sources import SourceChanged, opened
+from cosmos_jobs.protocols import Upload
+
+SMALL = 4 << 20
+GROUP_BYTES, GROUP_FILES = 16 << 20, 500
+_ASKED = 2000
+
+# Prints the numbers of the files that are not there.
+_ASK = """\
+n=0
+for f do [ -e "$f" ] || echo $n; n=$((n + 1)); done
+"""
+
+# Files get their modes from the archive.
+_UNPACK = """\
+clean() {{ cd {folder} && cd {staging} && rm -f -- {names}; cd {folder} && rmdir {staging}; }}
+mkdir -p {folder} && mkdir {staging} || exit 1
+trap clean EXIT
+head -c {size} | tar -xof - -C {staging} || exit 1
+cd {staging} || exit 1
+printf '%s\\n' {checks} | sha256sum -c --quiet >&2 || exit {damaged}
+mv -f -t {folder} -- {names} || exit 1
+"""
+
+
+async def bring(
+    shells: Shells, uploads: Sequence[Upload], host: str, identity: str
+) -> dict[str, str]:
+    """Bring the files that the host lacks; return by target what is wrong with sources.
+
+    Raises ConnectionCut when the connection is lost: then it is to be called again.
+    """
+    wrong: dict[str, str] = {}
+    small: list[tuple[int, Upload]] = []
+    big: list[Upload] = []
+    for each in await _missing(shells, uploads, host):
+        try:
+            size = _size(each)
+        except SourceChanged as change:
+            wrong[each.target] = str(change)
+            continue
+        if size < SMALL:
+            small.append((size, each))
+        else:
+            big.append(each)
+
+    async def one_by_one() -> None:
+        for each in big:
+            try:
+                await parts.bring(shells, each, host, identity)
+            except SourceChanged as change:
+                wrong[each.target] = str(change)
+
+    async def together(group: list[Upload]) -> None:
+        wrong.update(await _together(shells, group, host, identity))
+
+    await all_of(one_by_one(), *map(together, _groups(small)))
+    return wrong
+
+
+def _size(upload: Upload) -> int:
+    with opened(upload.source) as file:
+        return file.seek(0, io.SEEK_END)
+
+
+async def _missing(shells: Shells, uploads: Sequence[Upload], host: str) -> list[Upload]:
+    found: list[Upload] = []
+    async with shells.shell() as shell:
+        for start in range(0, len(uploads), _ASKED):
+            some = uploads[start : start + _ASKED]
+            reply = await shell.call(f"set -- {join(each.target for each in some)}\n{_ASK}")
+            if reply.code != 0:
+                raise refused(host, "cannot list files", reply)
+            found += [some[int(line)] for line in reply.stdout.split()]
+    return found
+
+
+def _groups(sized: Iterable[tuple[int, Upload]]) -> Iterator[list[Upload]]:
+    """Yield files of one folder that go together."""
+    ordered = sorted(sized, key=lambda each: (folder(each[1].target), each[1].target))
+    for _, same in itertools.groupby(ordered, key=lambda each: folder(each[1].target)):
+        group: list[Upload] = []
+        total = 0
+        for size, each in same:
+            group.append(each)
+            total += size
+            if total >= GROUP_BYTES or len(group) == GROUP_FILES:
+                yield group
+                group, total = [], 0
+        if group:
+            yield group
+
+
+async def _together(
+    shells: Shells, group: list[Upload], host: str, identity: str
+) -> dict[str, str]:
+    """Send small files of one folder as an archive; return what is wrong with sources."""
+    place = folder(group[0].target)
+    for _ in range(2):
+        wrong, right, archive = await asyncio.to_thread(_pack, group)
+        if not right:
+            return wrong
+        script = _UNPACK.format(
+            folder=quote(place),
+            staging=quote(f"{place}/.{identity}.{secrets.token_hex(6)}"),
+            names=join(name(each.target) for each in right),
+            size=len(archive),
+            checks=join(_check(each) for each in right),
+            damaged=DAMAGED,
+        )
+        async with shells.shell() as shell:
+            reply = await shell.call(script, _packets(archive))
+        if reply.code == 0:
+            return wrong
+        if reply.code != DAMAGED:
+            raise refused(host, f"cannot write {place}", reply)
+    raise TransferError(f"{host}: files for {place} arrive damaged, also at a second try")
+
+
+async def _packets(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), PACKET):
+        yield data[start : start + PACKET]
+
+
+def _check(upload: Upload) -> str:
+    """Return a line for `sha256sum -c`, which knows lines from names by their escapes."""
+    plain = name(upload.target)
+    escaped = plain.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "" if escaped == plain else "\\"
+    return f"{mark}{upload.sha256}  {escaped}"
+
+
+def _pack(group: Iterable[Upload]) -> tuple[dict[str, str], list[Upload], bytes]:
+    """Return what is wrong, what is right, and an archive of the latter, read-only there."""
+    wrong: dict[str, str] = {}
+    right = []
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for each in group:
+            try:
+                content = _content(each)
+            except SourceChanged as change:
+                wrong[each.target] = str(change)
+                continue
+            entry = tarfile.TarInfo(name(each.target))
+            entry.size, entry.mode, entry.mtime = len(content), 0o444, int(time.time())
+            archive.addfile(entry, io.BytesIO(content))
+            right.append(each)
+    return wrong, right, buffer.getvalue()
+
+
+def _content(upload: Upload) -> bytes:
+    with opened(upload.source) as file:
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != upload.sha256:
+        raise SourceChanged.since_planned(upload.source)
+    return content

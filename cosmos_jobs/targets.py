@@ -1,0 +1,157 @@
+"""What is wrong with the targets of a project file, beyond the shape that its schema asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cosmos_jobs.model import Diagnostic, Locator, Where
+from cosmos_jobs.redaction import looks_secret, masked
+from cosmos_jobs.schema import listed
+
+LOCAL = "local"
+"""The target that is always there: this machine."""
+
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+# Switches are no secrets, whatever their name: HF_HUB_DISABLE_IMPLICIT_TOKEN=1.
+_SWITCHES = frozenset({"", "0", "1", "true", "false", "yes", "no", "on", "off"})
+
+
+def problems(
+    targets: Mapping[str, Mapping[str, Any] | None], locator: Locator
+) -> Iterator[Diagnostic]:
+    """Yield every mistake in the meaning of `targets`; values of a wrong shape are left out."""
+    for name, given in targets.items():
+        at: Where = ("targets", name)
+        target = given or {}
+        yield from _hosts(target, at, locator)
+        yield from _root(target, at, locator)
+        yield from _gpus(target, at, locator)
+        for engine, installation in (target.get("engines") or {}).items():
+            place: Where = (*at, "engines", engine)
+            yield from _installation(installation or {}, place, locator, remote="hosts" in target)
+
+
+def gpus(given: int | list[int | str]) -> tuple[str, ...]:
+    """Return the ids that `gpus` means: a number of GPUs has the ids from 0 on."""
+    if isinstance(given, list):
+        return tuple(_id(each) for each in given if each is not None)
+    return tuple(str(number) for number in range(int(given)))
+
+
+def _id(given: float | str) -> str:
+    return given if isinstance(given, str) else str(int(given))
+
+
+def _hosts(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    if "hosts" not in target:
+        return
+    place: Where = (*at, "hosts")
+    if at[-1] == LOCAL:
+        message = "`local` is this machine and has no `hosts`"
+        hint = "give the target another name, such as `gpu`"
+        yield locator.diagnostic(place, "local-hosts", message, key=True, hint=hint)
+    yield from _repeated(target["hosts"], place, locator)
+
+
+def _repeated(given: list[str | None], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    for number, each in enumerate(given):
+        if each is not None and each in given[:number]:
+            message = f"`{each}` is listed twice"
+            hint = "remove one of the two"
+            yield locator.diagnostic((*at, number), "listed-twice", message, hint=hint)
+
+
+def _root(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    root = target.get("root")
+    if root is not None:
+        yield from _path(root, (*at, "root"), locator, absolute="hosts" in target)
+        if not root.strip("/."):
+            message = "`root` must be a folder of its own"
+            hint = "for example `root: /data/cosmos-jobs`"
+            yield locator.diagnostic((*at, "root"), "bad-root", message, hint=hint)
+    elif "hosts" in target:
+        message = f"`root` is missing in target `{at[-1]}`: which folder of its hosts may we use?"
+        hint = "add one that is ours alone, such as `root: /data/cosmos-jobs`"
+        yield locator.diagnostic(at, "missing-root", message, key=True, hint=hint)
+
+
+def _path(given: str, at: Where, locator: Locator, *, absolute: bool) -> Iterator[Diagnostic]:
+    if given == "~" or given.startswith("~/"):
+        message = f"`~` is not expanded in `{at[-1]}`"
+        yield locator.diagnostic(at, "home-path", message, hint="write the whole path")
+    elif absolute and not given.startswith("/"):
+        message = f"`{at[-1]}` must be an absolute path: it is one of another machine or an image"
+        hint = f"begin it with `/`, such as /data/{given.removeprefix('./')}"
+        yield locator.diagnostic(at, "relative-path", message, hint=hint)
+
+
+def _gpus(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    given = target.get("gpus", 0)
+    if isinstance(given, list):
+        ids = [None if each is None else _id(each) for each in given]
+        yield from _repeated(ids, (*at, "gpus"), locator)
+    count, each = len(gpus(given)), target.get("gpus_per_batch", 1)
+    if count and each > count:
+        message = f"a batch takes {each} GPUs, and a machine has {count}"
+        place: Where = (*at, "gpus_per_batch")
+        yield locator.diagnostic(place, "too-few-gpus", message, hint=f"use {count} or less")
+
+
+def _installation(
+    given: Mapping[str, Any], at: Where, locator: Locator, *, remote: bool
+) -> Iterator[Diagnostic]:
+    docker = given.get("docker")
+    for key in ("venv", "path"):
+        if key in given:
+            absolute = remote or docker is not None
+            yield from _path(given[key], (*at, key), locator, absolute=absolute)
+    yield from _environment(given.get("env") or {}, (*at, "env"), locator)
+    if docker is not None:
+        yield from _environment(docker.get("env") or {}, (*at, "docker", "env"), locator)
+        yield from _arguments(docker.get("args") or (), (*at, "docker", "args"), locator)
+
+
+def _environment(given: Mapping[str, str], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    for name, value in given.items():
+        if _REFERENCE.fullmatch(value):
+            continue
+        if "${" in value:
+            message = f"`{name}` must be either text or one `${{NAME}}`, not both"
+            hint = f"write `${{{name}}}`, and set {name} in the environment to the whole value"
+            yield locator.diagnostic((*at, name), "bad-reference", message, hint=hint)
+        elif _is_secret(name, value):
+            message = f"`{name}` has its value in the open"
+            hint = f"write ${{{name}}}: secrets do not belong in this file"
+            yield locator.diagnostic((*at, name), "open-secret", message, key=True, hint=hint)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    named = looks_secret(name) and value.lower() not in _SWITCHES
+    return named or masked(value) != value
+
+
+def _arguments(given: Collection[str | None], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    for number, each in enumerate(given):
+        if each is not None and masked(each) != each:
+            message = "this option has a secret in the open"
+            hint = "write it under `env`, as `HF_TOKEN: ${HF_TOKEN}`"
+            yield locator.diagnostic((*at, number), "open-secret", message, hint=hint)
+
+
+def without_secrets(problem: Diagnostic) -> Diagnostic:
+    """Return a problem whose line of the file shows no secret; without it where it must not."""
+    shown = masked(problem.source)
+    end = problem.span.end_column - 1 if problem.span else 0
+    # What is underlined must stay in its place.
+    moved = shown[:end] != problem.source[:end]
+    return replace(problem, source="" if moved else shown)
+
+
+def unknown(target: str, known: Collection[str], locator: Locator) -> Diagnostic:
+    """Return the problem that the project's own `target` is none of those `known`."""
+    message = f"unknown target `{target}`"
+    hint = f"the targets are {listed(known)}"
+    return locator.diagnostic(("target",), "unknown-target", message, hint=hint)

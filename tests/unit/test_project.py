@@ -1,0 +1,362 @@
+"""cosmos-jobs.yaml: targets as values, and every mistake at its place."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosmos_jobs import project, schema
+from cosmos_jobs.errors import InvalidFiles, UsageError
+from cosmos_jobs.model import Diagnostic
+from cosmos_jobs.project import Docker, Installation, Target
+
+ROOT = Path("/work/films")
+GPU_TARGET = """\
+version: 1
+targets:
+  h100:
+    hosts: [ubuntu@gpu-1, gpu-2]
+    root: /data/cosmos-jobs
+    gpus: 8
+    gpus_per_batch: 2
+    max_batch: 16
+    price_per_gpu_hour: 2.49
+    gpu: H100 PCIe
+    run_timeout_s: 600
+    timeout_factor: 3
+    engines:
+      preview: {venv: /opt/cosmos-jobs}
+      transfer2.5:
+        path: /opt/cosmos-transfer2.5
+        env: {HF_HOME: /hf, HF_TOKEN: "${HF_TOKEN}"}
+        docker:
+          image: cosmos-transfer2.5:latest
+          volumes: ["/data/hf:/data/hf"]
+          env: {HF_HOME: /data/hf}
+          args: [--ipc=host]
+"""
+
+
+def parsed(targets: str) -> project.Project:
+    return project.parse(f"version: 1\ntargets: {targets}\n".encode(), ROOT)
+
+
+def target(text: str, name: str = "t") -> Target:
+    return parsed(f"{{{name}: {{{text}}}}}").targets[name]
+
+
+def problems(data: str) -> list[Diagnostic]:
+    with pytest.raises(InvalidFiles) as caught:
+        project.parse(data.encode(), ROOT)
+    return list(caught.value.diagnostics)
+
+
+def problem(text: str, name: str = "t") -> Diagnostic:
+    (found,) = problems(f"version: 1\ntargets: {{{name}: {{{text}}}}}\n")
+    return found
+
+
+REMOTE = "hosts: [gpu-1], root: /data, "
+
+
+# --- values ---------------------------------------------------------------------------------
+
+
+def test_every_key_of_a_target_is_read() -> None:
+    made = project.parse(GPU_TARGET.encode(), ROOT).targets["h100"]
+
+    docker = Docker("cosmos-transfer2.5:latest", ("/data/hf:/data/hf",), ("--ipc=host",))
+    assert made == Target(
+        "h100",
+        "/data/cosmos-jobs",
+        ("ubuntu@gpu-1", "gpu-2"),
+        tuple("01234567"),
+        gpus_per_batch=2,
+        max_batch=16,
+        price_per_gpu_hour=2.49,
+        gpu="H100 PCIe",
+        run_timeout_s=600,
+        timeout_factor=3.0,
+        engines={
+            "preview": Installation("/opt/cosmos-jobs"),
+            "transfer2.5": Installation(
+                path="/opt/cosmos-transfer2.5",
+                docker=docker,
+                env={"HF_HOME": "/data/hf", "HF_TOKEN": "${HF_TOKEN}"},
+            ),
+        },
+    )
+    assert made.slots == 4
+
+
+def test_without_a_file_there_is_this_machine(tmp_path: Path) -> None:
+    made = project.load(tmp_path)
+
+    assert (made.engine, made.target) == ("preview", "local")
+    assert made.targets == {"local": Target("local", f"{tmp_path}/.cosmos-jobs/hosts/local")}
+
+
+def test_this_machine_is_there_beside_other_targets() -> None:
+    assert list(parsed("{a: {root: work}}").targets) == ["local", "a"]
+    assert target("root: work").root == "/work/films/work"
+    assert target("root: /tmp/work/").root == "/tmp/work"
+    assert target("").root == "/work/films/.cosmos-jobs/hosts/t"
+
+
+def test_a_folder_that_is_none_is_a_wrong_word(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        project.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "ids"),
+    [
+        ("0", ()),
+        ("2", ("0", "1")),
+        ("2.0", ("0", "1")),
+        ("[]", ()),
+        ("[2, 5]", ("2", "5")),
+        ("[GPU-8932f937]", ("GPU-8932f937",)),
+        ("[MIG-8932f937-d72c]", ("MIG-8932f937-d72c",)),
+    ],
+)
+def test_gpus_are_a_number_or_ids(given: str, ids: tuple[str, ...]) -> None:
+    assert target(f"gpus: {given}").gpus == ids
+
+
+@pytest.mark.parametrize(
+    ("address", "valid"),
+    [
+        ("gpu-1", True),
+        ("ubuntu@gpu-1.example.org:2222", True),
+        ("a@domain@gpu-1", True),
+        ("me@[fe80::1%eth0]:22", True),
+        ("fe80::1", True),
+        ("gpu-1:", False),
+        ("gpu-1:ssh", False),
+        ("gpu-1:22:23x", False),
+        ("@gpu-1", False),
+        ("me@", False),
+        ("[::1", False),
+    ],
+)
+def test_hosts_are_addresses_or_aliases(address: str, valid: bool) -> None:
+    text = f"hosts: ['{address}'], root: /data"
+
+    if valid:
+        assert target(text).hosts == (address,)
+    else:
+        assert problem(text).code == "bad-name"
+
+
+def test_the_defaults_are_those_of_the_schema() -> None:
+    properties = schema.load("project")["definitions"]["target"]["properties"]
+    made = Target("t", "/data")
+
+    assert properties["max_batch"]["default"] == made.max_batch == project.MAX_BATCH
+    assert properties["gpus_per_batch"]["default"] == made.gpus_per_batch
+    assert properties["timeout_factor"]["default"] == made.timeout_factor
+
+
+def test_the_engines_of_a_target_are_those_of_job_files() -> None:
+    definitions = schema.load("project")["definitions"]
+
+    assert tuple(definitions["target"]["properties"]["engines"]["properties"]) == schema.engines()
+
+
+# --- installations --------------------------------------------------------------------------
+
+
+def test_this_machine_always_has_preview_run_by_our_own_python() -> None:
+    local = parsed("{local: {}}").targets["local"]
+
+    assert local.installation("preview") == Installation()
+    assert local.python("preview") == sys.executable
+    assert local.installation("transfer2.5") is None
+
+
+def test_another_machine_has_what_is_listed() -> None:
+    remote = target(REMOTE + "engines: {transfer1: {path: /opt/t1}}")
+
+    assert remote.installation("preview") is None
+    assert remote.installation("transfer1") == Installation(path="/opt/t1")
+
+
+@pytest.mark.parametrize(
+    ("text", "python"),
+    [
+        ("engines: {preview: {venv: env}}", "/work/films/env/bin/python"),
+        ("engines: {preview: {env: {A: b}}}", sys.executable),
+        ("engines: {preview: {docker: {image: i}}}", "python3"),
+        ("engines: {preview: {venv: /opt/v, docker: {image: i}}}", "/opt/v/bin/python"),
+        (REMOTE + "engines: {preview: {venv: /opt/v/}}", "/opt/v/bin/python"),
+        (REMOTE + "engines: {preview: {}}", "python3"),
+    ],
+)
+def test_python_is_the_one_of_the_environment(text: str, python: str) -> None:
+    assert target(text).python("preview") == python
+
+
+def test_secrets_are_taken_from_the_environment_by_the_name_in_braces() -> None:
+    env = {"A": "plain", "HF_TOKEN": "${MY_TOKEN}", "B": "${NOT_THERE}", "C": "${EMPTY}"}
+    environ = {"MY_TOKEN": "hf_1", "HF_TOKEN": "other", "EMPTY": "", "A": "x"}
+
+    assert project.secrets(Installation(env=env), environ) == {"HF_TOKEN": "hf_1"}
+
+
+# --- mistakes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message", "hint"),
+    [
+        ("host: [a]", "unknown-key", "unknown key `host`", "did you mean `hosts`?"),
+        ("gpus_per_bach: 1", "unknown-key", "unknown key `gpus_per_bach`", "`gpus_per_batch`"),
+        ("hosts: gpu-1", "wrong-type", "must be a list, not the text `gpu-1`", "hosts: [ubuntu@"),
+        ("hosts: []", "empty", "`targets.t.hosts` is empty", "hosts: [ubuntu@"),
+        (REMOTE.replace("gpu-1", "a, b, a"), "listed-twice", "`a` is listed twice", "remove one"),
+        (REMOTE.replace("gpu-1", "-oX"), "bad-name", "cannot be the text `-oX`", "~/.ssh/config"),
+        (REMOTE.replace("gpu-1", "u@-oX"), "bad-name", "cannot be the text `u@-oX`", "ssh"),
+        (REMOTE.replace("gpu-1", "'a b'"), "bad-name", "cannot be the text `a b`", "ssh"),
+        ("hosts: [a]", "missing-root", "`root` is missing in target `t`", "/data/cosmos-jobs"),
+        ("hosts: [a], root: data", "relative-path", "`root` must be an absolute path", "/data/dat"),
+        ("hosts: [a], root: ~/x", "home-path", "`~` is not expanded in `root`", "the whole path"),
+        ("root: ~/x", "home-path", "`~` is not expanded in `root`", "the whole path"),
+        ("hosts: [a], root: /", "bad-root", "must be a folder of its own", "/data/cosmos-jobs"),
+        ('root: "a\\nb"', "bad-name", "cannot be the text", "one path on one line"),
+        ("gpus: -1", "out-of-range", "must be at least 0, not -1", "how many (`gpus: 8`)"),
+        ("gpus: [0, 1, '0']", "listed-twice", "`0` is listed twice", "remove one"),
+        ("gpus: ['a b']", "bad-name", "cannot be the text `a b`", "nvidia-smi -L"),
+        ("gpus: 2, gpus_per_batch: 4", "too-few-gpus", "takes 4 GPUs, and a machine has 2", "2 or"),
+        ("gpus_per_batch: 0", "out-of-range", "must be at least 1, not 0", "1 or more"),
+        ("max_batch: 0", "out-of-range", "must be at least 1, not 0", "1 or more"),
+        ("price_per_gpu_hour: 0", "out-of-range", "must be above 0, not 0", "more than 0"),
+        ("run_timeout_s: 0", "out-of-range", "must be above 0, not 0", "more than 0"),
+        ("timeout_factor: 1", "out-of-range", "must be above 1, not 1", "more than 1"),
+        ("engines: {transfer25: {}}", "unknown-key", "unknown key `transfer25`", "`transfer2.5`"),
+        ("engines: {preview: {docker: {}}}", "missing-key", "the key `image` is missing", "docker"),
+        ("engines: {preview: {docker: {image: '-v'}}}", "bad-name", "`-v`", "an image's name"),
+        (
+            "engines: {preview: {docker: {image: i, volumes: [data]}}}",
+            "bad-name",
+            "volumes[0]` cannot be the text `data`",
+            "FOLDER:/FOLDER",
+        ),
+        (
+            "engines: {preview: {docker: {image: i}, venv: env}}",
+            "relative-path",
+            "`venv` must be an absolute path",
+            "begin it with `/`",
+        ),
+        (
+            REMOTE + "engines: {preview: {path: ./x}}",
+            "relative-path",
+            "`path` must be an absolute path",
+            "/data/x",
+        ),
+        ("engines: {preview: {env: {1A: b}}}", "bad-name", "`1A` cannot be a name", "letters, dig"),
+        ("engines: {preview: {env: {A: 4}}}", "wrong-type", "must be text, not 4", '"4"'),
+        (
+            "engines: {preview: {env: {A: 'x${B}'}}}",
+            "bad-reference",
+            "`A` must be either text or one `${NAME}`",
+            "write `${A}`",
+        ),
+        (
+            "engines: {preview: {env: {HF_TOKEN: abc}}}",
+            "open-secret",
+            "`HF_TOKEN` has its value in the open",
+            "write ${HF_TOKEN}: secrets do not belong in this file",
+        ),
+        (
+            "engines: {preview: {docker: {image: i, env: {X: hf_abcdefghijklmnop}}}}",
+            "open-secret",
+            "`X` has its value in the open",
+            "write ${X}",
+        ),
+        (
+            "engines: {preview: {docker: {image: i, args: [-e, HF_TOKEN=abc]}}}",
+            "open-secret",
+            "this option has a secret in the open",
+            "HF_TOKEN: ${HF_TOKEN}",
+        ),
+    ],
+)
+def test_mistakes_say_what_to_write(text: str, code: str, message: str, hint: str) -> None:
+    found = problem(text)
+
+    assert found.code == code
+    assert message in found.message
+    assert hint in found.hint
+    assert found.span is not None
+    assert found.span.line == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "engines: {preview: {env: {HF_TOKEN: hunter2}}}",
+        "engines: {preview: {env: {HF_TOKEN: hunter2}}}, gpus: -1",
+        "gpus: -1, engines: {preview: {env: {HF_TOKEN: hunter2}}}",
+        "engines: {preview: {docker: {image: i, args: [--env=HF_TOKEN=hunter2]}}}",
+    ],
+)
+def test_no_problem_shows_a_secret(text: str) -> None:
+    found = problems(f"version: 1\ntargets: {{t: {{{text}}}}}\n")
+
+    assert found
+    assert not any("hunter2" in repr(each) for each in found)
+
+
+def test_a_secret_is_shown_by_its_key_and_masked() -> None:
+    found = problem("engines: {preview: {env: {HF_TOKEN: hunter2}}}")
+
+    assert found.span is not None
+    assert found.source[found.span.column - 1 : found.span.end_column - 1] == "HF_TOKEN"
+    assert found.source.endswith("HF_TOKEN: ***")
+
+
+def test_switches_and_settings_with_a_secret_name_are_no_secrets() -> None:
+    env = "{HF_HUB_DISABLE_IMPLICIT_TOKEN: '1', TOKENIZERS_PARALLELISM: 'no', HF_TOKEN_PATH: /t}"
+
+    assert len(target(f"engines: {{preview: {{env: {env}}}}}").engines["preview"].env) == 3
+
+
+def test_this_machine_has_no_hosts() -> None:
+    found = problem("hosts: [a], root: /data", name="local")
+
+    assert found.message == "`local` is this machine and has no `hosts`"
+    assert found.hint == "give the target another name, such as `gpu`"
+
+
+def test_all_mistakes_are_told_at_once_by_position() -> None:
+    found = problems(
+        "version: 1\n"
+        "targets:\n"
+        "  a:\n"
+        "    hosts: [x, 'y z', x]\n"
+        "    gpus: two\n"
+        "  b: {hosts: [x], root: data}\n"
+        "  c: {engine: {}}\n"
+        "target: local\n"
+    )
+
+    assert [(each.span.line if each.span else 0, each.code) for each in found] == [
+        (3, "missing-root"),
+        (4, "bad-name"),
+        (4, "listed-twice"),
+        (5, "wrong-type"),
+        (6, "relative-path"),
+        (7, "unknown-key"),
+    ]
+
+
+def test_an_unknown_default_target_is_told_with_those_there_are() -> None:
+    (found,) = problems("version: 1\ntarget: h10\ntargets: {h100: {}}\n")
+
+    assert found.message == "unknown target `h10`"
+    assert found.hint == "the targets are `local` and `h100`"
+    assert found.span is not None
+    assert (found.span.line, found.span.column) == (2, 9)

@@ -28,7 +28,7 @@ def check(context: Context) -> None:
     test(context)
 
 
-@task(help={"part": "core or preview; else both."})
+@task(help={"part": "core, preview or ssh; else all."})
 def bench(context: Context, part: str = "") -> None:
     """Measure speed and memory against the goals; prints ratios."""
     context.run(f"{PYTHON} -m benchmarks {part}", pty=sys.stdout.isatty())

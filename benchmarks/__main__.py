@@ -1,14 +1,15 @@
-"""`python -m benchmarks` measures all; `python -m benchmarks preview` or `core` one part."""
+"""`python -m benchmarks` measures all; `python -m benchmarks preview`, `core` or `ssh` one part."""
 
 import sys
 from pathlib import Path
 
-from benchmarks import core, preview
+from benchmarks import applies, core, preview, ssh
 from benchmarks.rows import table
 
 PARTS = {
     "core": lambda: core.measure(Path(__file__).parent.parent / ".bench"),
     "preview": preview.measure,
+    "ssh": lambda: [*ssh.transfers(), *applies.measure()],
 }
 
 for name in sys.argv[1:] or PARTS:

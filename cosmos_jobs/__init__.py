@@ -6,10 +6,15 @@ Data flows one way. A module may import those below it (kept by import-linter):
     render              plans, tables, diagnostics, results and progress for readers
     operations          WorkflowOperations: all that can be done, the one interface
     scaffold            what `init` writes
-    reconcile           carry a plan out: claim, submit, watch, collect, record
+    reconcile           carry a plan out: feed and watch the machines, record
+    claims, orders      queue what is to start; make a batch ready to be sent
+    adopt, consult      what machines and outputs have of runs, by whomever
     jobfiles            job files from disk to jobs
     prune               remove runs, working files, the cache
     doctor              what a target's machines have and lack
+    collect             read what batches have made, bring it into outputs/
+    watches             batches in flight, and what was learnt of them
+    sites               the machines of targets, ready to work
     engines             how a model is called; `preview` is a program of its own
     executors           how batches are queued on a host
     store               TinyDB: atomic file, lock, transactions
@@ -29,6 +34,8 @@ Data flows one way. A module may import those below it (kept by import-linter):
     targets             what is wrong with a project file's targets
     schema              JSON Schemas, and what violates them
     identity            canonical JSON and ids
+    documents           records as JSON, in the store and on hosts
+    faults              why a batch ended without its runs
     yamltext, ranges, prompttext    what a text means before it means a job
     model               the values that flow
     errors, files       every deliberate error; files that are whole or not there

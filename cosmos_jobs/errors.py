@@ -7,6 +7,7 @@ CosmosJobsError
 ├── StoreError          4    the state file is corrupt, too new or being written
 ├── HostError           5    a machine or a scheduler
 │   ├── NoContact            it does not answer: what runs there goes on, unseen
+│   │   └── ConnectionLost       it did until just now: what was begun may be done
 │   └── TransferError        a file arrives damaged each time
 └── EngineError         6    an engine or an enhancer
 
@@ -70,6 +71,10 @@ class HostError(CosmosJobsError):
 
 class NoContact(HostError):
     """A machine does not answer, for now: nothing is known about what runs there."""
+
+
+class ConnectionLost(NoContact):
+    """A connection was cut while a machine was at something; it can be asked again at once."""
 
 
 class TransferError(HostError):

@@ -31,10 +31,8 @@ def load(
     the bytes hashed and the bytes in all. Raises UsageError for a path that
     does not exist and for an unknown `target`.
     """
-    if target and target not in project.targets:
-        raise UsageError(
-            f"unknown target `{target}`", hint=f"the targets are {', '.join(project.targets)}"
-        )
+    if target:
+        project.named(target)
     digests = Digests(project.cache / "digests.json", progress=progress)
     jobs: list[Job] = []
     told: list[Diagnostic] = []

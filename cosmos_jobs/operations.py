@@ -33,7 +33,7 @@ from cosmos_jobs.model import (
     State,
 )
 from cosmos_jobs.outputs import Outputs
-from cosmos_jobs.project import Project
+from cosmos_jobs.project import Project, Target
 from cosmos_jobs.store import Store
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class WorkflowOperations:
         until: Until,
     ) -> frozenset[str]:
         """Claim the runs of `starts`, each with its attempts so far, and follow all wanted ones."""
-        from cosmos_jobs.reconcile import Claim
+        from cosmos_jobs.claims import Claim
 
         # The first job that asks for a run says where it runs.
         targets = {
@@ -375,8 +375,7 @@ class WorkflowOperations:
 
         from cosmos_jobs.reconcile import Until
 
-        self._known_target(target)
-        names = (target,) if target else tuple(self.project.targets)
+        targets = self._targets(target)
 
         async def take_over() -> Followed:
             from cosmos_jobs import adopt
@@ -384,8 +383,8 @@ class WorkflowOperations:
             reconciler = self._reconciler(notify, connect_timeout_s)
             try:
                 found = list(adopt.outputs(self.store, self.outputs))
-                for name in names:
-                    queued = await reconciler.adopt(name)
+                for each in targets:
+                    queued = await reconciler.adopt(each.name)
                     await reconciler.settle(queued, Until.LOOKED)
                     found += queued
             finally:
@@ -444,15 +443,9 @@ class WorkflowOperations:
             fail_fast=fail_fast,
         )
 
-    def _known_target(self, name: str) -> None:
-        if name and name not in self.project.targets:
-            near = difflib.get_close_matches(name, self.project.targets, 1)
-            raise UsageError(
-                f"unknown target `{name}`",
-                hint=f"did you mean `{near[0]}`?"
-                if near
-                else f"the targets are {', '.join(self.project.targets)}",
-            )
+    def _targets(self, name: str) -> tuple[Target, ...]:
+        """Return the target of a name, or all of them; UsageError when there is none."""
+        return (self.project.named(name),) if name else tuple(self.project.targets.values())
 
     def select(self, names: Sequence[str], states: Collection[State]) -> tuple[str, ...]:
         """Return the runs in one of `states` that are named: by id, job, job file, or all.
@@ -511,13 +504,10 @@ class WorkflowOperations:
 
         from cosmos_jobs import doctor
 
-        self._known_target(target)
-        names = (target,) if target else tuple(self.project.targets)
-        targets = [self.project.targets[name] for name in names]
         return asyncio.run(
             doctor.examine(
                 self.project,
-                targets,
+                self._targets(target),
                 accept_new_host_key=accept_new_host_key,
                 connect_timeout_s=connect_timeout_s,
             )
@@ -535,9 +525,7 @@ class WorkflowOperations:
 
         from cosmos_jobs import prune
 
-        self._known_target(target)
-        names = (target,) if target else tuple(self.project.targets)
-        targets = [each for name in names if (each := self.project.targets[name]).hosts]
+        targets = [each for each in self._targets(target) if each.hosts]
         if not targets:
             raise UsageError(
                 "no target of this project has hosts" if not target else f"{target} has no hosts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import sys
@@ -94,6 +95,15 @@ class Project:
     engine: str = ENGINE
     target: str = targets.LOCAL
     targets: Mapping[str, Target] = field(default_factory=dict)
+
+    def named(self, target: str) -> Target:
+        """Return a target; UsageError when the project has none of this name."""
+        if target in self.targets:
+            return self.targets[target]
+        near = difflib.get_close_matches(target, self.targets, 1)
+        every = f"the targets are {', '.join(self.targets)}"
+        hint = f"did you mean `{near[0]}`?" if near else every
+        raise UsageError(f"unknown target `{target}`", hint=hint)
 
     @property
     def store(self) -> Path:

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 
-from cosmos_jobs import adopt, batching, documents, estimate, lifecycle
+from cosmos_jobs import adopt, lifecycle
+from cosmos_jobs.claims import Claim, Claims
 from cosmos_jobs.collect import Collector, look
-from cosmos_jobs.consult import Held, held
-from cosmos_jobs.documents import Described
 from cosmos_jobs.engines import get as engine_named
-from cosmos_jobs.errors import EngineError, HostError
-from cosmos_jobs.model import (
-    IN_FLIGHT,
-    Batch,
-    Desired,
-    Event,
-    Kind,
-    Life,
-    Outcome,
-    PromptRecord,
-    Record,
-    Snapshot,
-    Source,
-    State,
-)
+from cosmos_jobs.errors import HostError
+from cosmos_jobs.model import IN_FLIGHT, Batch, Event, Kind, Life, Record, Snapshot, State
+from cosmos_jobs.orders import Orders
 from cosmos_jobs.outputs import Outputs
-from cosmos_jobs.project import Project, Target
-from cosmos_jobs.protocols import Order, Setup, Task, Upload
-from cosmos_jobs.sites import MAX_AHEAD, Access, Site, open_sites
+from cosmos_jobs.project import Project
+from cosmos_jobs.sites import MAX_AHEAD, Access, Fleet, Site
 from cosmos_jobs.store import Store, Transaction
 from cosmos_jobs.watches import Watch
 
@@ -54,8 +38,6 @@ RESUBMIT_S = 5.0
 MAX_SUBMISSIONS = 6
 STOP_TIMEOUT_S = 20.0
 LOG_PAUSE_S = 0.5
-MIN_LIMIT_S = 600
-"""No batch is stopped earlier because of an estimate."""
 
 
 class Until(StrEnum):
@@ -64,22 +46,6 @@ class Until(StrEnum):
     SETTLED = "settled"
     SUBMITTED = "submitted"
     LOOKED = "looked"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a job file's runs become in the store.
-
-    `starts` maps the runs to start to their target and attempts so far;
-    those in `forced` are made anew also where others have made them. `paths`
-    are the jobs' files.
-    """
-
-    desired: Sequence[Desired]
-    sources: Mapping[str, Source]
-    starts: Mapping[str, tuple[str, int]]
-    paths: Mapping[str, str]
-    forced: Collection[str] = field(default_factory=frozenset)
 
 
 class Reconciler:
@@ -98,148 +64,25 @@ class Reconciler:
         self._store = store
         self._notify = notify
         self._fail_fast = fail_fast
-        self._access = Access(self._say, connect_timeout_s)
+        self._fleet = Fleet(project, Access(self._say, connect_timeout_s))
+        self._claims = Claims(project, store, self._fleet)
+        self._orders = Orders(project)
         self._collector = Collector(Outputs(project.outputs))
-        self._fleet: dict[str, tuple[Site, ...]] = {}
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._known = Snapshot({}, {}, {}, {})
-        self._claimed: set[str] = set()
-        self._held: dict[str, set[str]] = {}
-        self._present: dict[Site, set[str]] = {}
         self._finished: dict[Site, list[str]] = {}
-        self._per_run_s: dict[tuple[str, str], float | None] = {}
+        self._said: set[str] = set()
         self._write_s = 0.0
 
-    # --- claim ----------------------------------------------------------------------------
-
     async def claim(self, claim: Claim) -> frozenset[str]:
-        """Record what the jobs desire, and queue runs; return those that are queued now.
-
-        One transaction: of two applies that start a run, the second finds that
-        it has been tried once more than its plan knew, and leaves it. A run
-        that others have at work on the target, or have made there, is joined.
-        """
-        found = await self._consult(claim)
-        with self._store.transaction() as change:
-            known = {each.run.id: change.run(each.run.id) for each in claim.desired}
-            records: dict[str, Record] = {}
-            for each in claim.desired:
-                before = records.get(each.run.id) or known[each.run.id]
-                records[each.run.id] = lifecycle.adopt(before, each)
-            queued: dict[str, list[Record]] = {}
-            for run_id, (target, attempts) in claim.starts.items():
-                record = records[run_id]
-                if len(record.attempts) == attempts and record.state not in IN_FLIGHT:
-                    queued.setdefault(target, []).append(record)
-            for target, members in queued.items():
-                records |= self._queue(change, target, members, found, claim.forced)
-            change.put_runs(
-                record for run_id, record in records.items() if record is not known[run_id]
-            )
-            paths = claim.paths.items()
-            change.put_jobs({job: path for job, path in paths if change.job(job) != path})
-            prompts = map(self._prompt_record, claim.sources.values())
-            change.put_prompts(each for each in prompts if change.prompt(each.prompt.id) != each)
-        return frozenset(record.run.id for members in queued.values() for record in members)
-
-    async def _consult(self, claim: Claim) -> dict[str, Held | str]:
-        """Ask the machines of each target what they have of the runs that are to start."""
-        known = self._store.snapshot()
-        found: dict[str, Held | str] = {}
-        targets: dict[str, list[str]] = {}
-        for run_id, (target, _) in claim.starts.items():
-            targets.setdefault(target, []).append(run_id)
-        for target, runs in targets.items():
-            records = [known.runs[run_id] for run_id in runs if run_id in known.states]
-            own = {attempt.batch for record in records for attempt in record.attempts}
-            sites = self._sites(target)
-            told = await asyncio.gather(*(self._asked(site, runs, own) for site in sites))
-            if all(site.trouble for site in sites):
-                raise next(site.trouble for site in sites if site.trouble)
-            for each in told:
-                found |= each
-        return found
-
-    async def _asked(
-        self, site: Site, runs: Collection[str], own: Collection[str]
-    ) -> Mapping[str, Held | str]:
-        try:
-            return await held(site, runs, own)
-        except HostError as error:
-            self._leave(site, error)
-            return {}
-
-    def _queue(
-        self,
-        change: Transaction,
-        target: str,
-        records: Sequence[Record],
-        found: Mapping[str, Held | str],
-        forced: Collection[str],
-    ) -> dict[str, Record]:
-        joined: dict[str, Record] = {}
-        before: dict[str, str] = {}
-        for record in records:
-            run_id, other = record.run.id, found.get(record.run.id)
-            match other:
-                case Held(is_at_work=True) | Held(is_made=True) if (
-                    other.is_at_work or run_id not in forced
-                ):
-                    change.put_batches([other.batch])
-                    joined[run_id] = lifecycle.queue(record, other.batch)
-                case Held():
-                    before[run_id] = other.batch.id
-        for run_id, other in found.items():
-            batch = other.batch.id if isinstance(other, Held) else other
-            self._held.setdefault(run_id, set()).add(batch)
-        fresh = [record for record in records if record.run.id not in joined]
-        batches = self._grouped(target, fresh, before)
-        change.put_batches(batches)
-        self._claimed.update(batch.id for batch in batches)
-        by_id = {record.run.id: record for record in fresh}
-        queued = {
-            run_id: lifecycle.queue(by_id[run_id], batch)
-            for batch in batches
-            for run_id in batch.runs
-        }
-        return joined | queued
-
-    def _grouped(
-        self, target: str, records: Sequence[Record], before: Mapping[str, str]
-    ) -> list[Batch]:
-        sites = self._sites(target)
-        attempts = {record.run.id: len(record.attempts) for record in records}
-        batches = [
-            batch
-            for engine in dict.fromkeys(record.run.engine for record in records)
-            for batch in batching.group(
-                [record.run for record in records if record.run.engine == engine],
-                attempts,
-                target,
-                engine_named(engine).batch_key,
-                sites[0].target.max_batch,
-                before,
-            )
-        ]
-        # Where there is no choice it is made now: one write less for each batch.
-        host = sites[0].name if len(sites) == 1 else ""
-        return [replace(batch, host=host) for batch in batches]
-
-    def _prompt_record(self, source: Source) -> PromptRecord:
-        root = self._project.root
-        paths = {role: file.path for role, file in source.files.items()}
-        shown = {
-            role: str(path.relative_to(root) if path.is_relative_to(root) else path)
-            for role, path in paths.items()
-        }
-        frames = source.files["color"].frames
-        return PromptRecord(source.prompt, source.name, source.video, shown, frames)
+        """Record what the jobs desire, and queue runs; return those that are queued now."""
+        return await self._claims.make(claim)
 
     async def adopt(self, target: str) -> frozenset[str]:
         """Queue what the machines of a target have of runs that the store lost; return these."""
         found: frozenset[str] = frozenset()
-        for site in self._sites(target):
+        for site in self._fleet.of(target):
             try:
                 found |= await adopt.batches(self._store, site)
             except HostError as error:
@@ -326,18 +169,15 @@ class Reconciler:
             if site.trouble is None:
                 with suppress(HostError):
                     await site.executor.release(batches)
-        for sites in self._fleet.values():
-            for site in sites:
-                await site.host.close()
+        await self._fleet.close()
 
     def troubles(self) -> tuple[HostError, ...]:
         """Return why machines were left alone."""
-        sites = (site for sites in self._fleet.values() for site in sites)
-        return tuple(site.trouble for site in sites if site.trouble)
+        return tuple(site.trouble for site in self._fleet.all() if site.trouble)
 
     def traffic(self) -> tuple[str, ...]:
         """Return what went over each connection."""
-        hosts = (site.host for sites in self._fleet.values() for site in sites)
+        hosts = (site.host for site in self._fleet.all())
         return tuple(f"{host.name}: {host.traffic}" for host in hosts if hasattr(host, "traffic"))
 
     def _find(self, wanted: Collection[str]) -> bool:
@@ -354,39 +194,20 @@ class Reconciler:
         return bool(self._watches)
 
     def _watch(self, batch: Batch) -> Watch:
-        sites = self._sites(batch.target)
-        site = sites[0] if len(sites) == 1 else None
-        if batch.host:
-            site = next((each for each in sites if each.name == batch.host), None)
-            if site is None:
-                raise HostError(
-                    f"`{batch.host}` is no longer a host of the target `{batch.target}`,"
-                    " but runs are there",
-                    hint="put it back, or prune these runs",
-                )
         known = {}
         for run_id in batch.runs:
             record = self._known.runs[run_id] if run_id in self._known.states else None
-            attempts = {attempt.batch for attempt in record.attempts} if record else set()
-            known[run_id] = tuple(sorted(attempts | self._held.get(run_id, set()) - {batch.id}))
-        engine = engine_named(batch.engine)
-        return Watch(batch, site, engine, claimed=batch.id in self._claimed, known=known)
-
-    def _sites(self, name: str) -> tuple[Site, ...]:
-        if name not in self._fleet:
-            target = self._project.targets.get(name)
-            if target is None:
-                raise HostError(
-                    f"the target `{name}` is no longer in cosmos-jobs.yaml, but runs wait there",
-                    hint="put it back, or prune these runs",
-                )
-            self._fleet[name] = open_sites(self._project, target, self._access)
-        return self._fleet[name]
+            tried = {attempt.batch for attempt in record.attempts} if record else set()
+            others = self._claims.held.get(run_id, set())
+            known[run_id] = tuple(sorted((tried | others) - {batch.id}))
+        claimed = batch.id in self._claims.claimed
+        site, engine = self._fleet.site_of(batch), engine_named(batch.engine)
+        return Watch(batch, site, engine, claimed=claimed, known=known)
 
     def _is_done(self, watch: Watch, until: Until) -> bool:
         if watch.settled:
             return True
-        sites = (watch.site,) if watch.site else self._sites(watch.batch.target)
+        sites = (watch.site,) if watch.site else self._fleet.of(watch.batch.target)
         if all(site.trouble for site in sites):
             return True
         match until:
@@ -401,7 +222,7 @@ class Reconciler:
     def _staff(self, until: Until) -> None:
         """See that every machine with work is looked after, and gets more of it."""
         for target in {watch.batch.target for watch in self._watches.values()}:
-            for site in self._sites(target):
+            for site in self._fleet.of(target):
                 self._begin(("attend", target, site.name), self._attend, site)
                 if until is not Until.LOOKED:
                     self._begin(("feed", target, site.name), self._feed, site, until)
@@ -476,10 +297,8 @@ class Reconciler:
 
     def _leave(self, site: Site, error: HostError) -> None:
         """Leave a machine alone for a while; what it was never given goes to the others."""
-        if site.trouble is None:
-            self._say(error.message)
-        site.trouble = error
-        if len(self._sites(site.target.name)) > 1:
+        self._fleet.leave(site, error)
+        if len(self._fleet.of(site.target.name)) > 1:
             for watch in self._at(site):
                 if watch.claimed and not watch.is_out:
                     watch.site = None
@@ -554,7 +373,7 @@ class Reconciler:
                 batch = replace(batch, host=site.name)
                 change.put_batches([batch])
         watch.batch = batch
-        sites = self._sites(batch.target)
+        sites = self._fleet.of(batch.target)
         watch.site = next((each for each in sites if each.name == batch.host), None)
         watch.claimed &= watch.site is site
         return watch.site is site
@@ -565,82 +384,12 @@ class Reconciler:
                 f"{site.name} does not start {watch.batch.id}",
                 hint=f"look in {site.target.root}/batches/{watch.batch.id}",
             )
-        tasks = await self._tasks_of(site, watch)
-        if not tasks:
-            watch.submitted = time.monotonic()
-            return
-        installation = site.target.installation(watch.batch.engine)
-        if installation is None:
-            raise EngineError(
-                f"the target `{site.target.name}` has no engine `{watch.batch.engine}`",
-                hint=f"add it in cosmos-jobs.yaml: engines: {{{watch.batch.engine}: …}}",
-            )
-        setup = Setup(site.target.python(watch.batch.engine), self._cache(site))
-        order = Order(
-            watch.batch,
-            watch.engine.command(tasks, setup),
-            installation,
-            self._description(watch.batch),
-            watch.known,
-            self._project.secrets(installation),
-            self._limit_s(site.target, watch.batch),
-            {sha256 for task in tasks for sha256 in task.prompt.inputs.values()},
-        )
+        order = await self._orders.make(site, watch, self._known)
         watch.submitted = time.monotonic()
-        watch.submissions += 1
-        watch.looked = False
-        await site.executor.submit(order)
-
-    def _cache(self, site: Site) -> str:
-        here = self._project.cache / "controls"
-        return str(here) if site.is_here else f"{site.target.root}/cache"
-
-    async def _tasks_of(self, site: Site, watch: Watch) -> list[Task]:
-        """Bring the inputs of a batch's runs; a run whose inputs cannot be had fails by itself."""
-        known, present = self._known, self._present.setdefault(site, set())
-        tasks: dict[str, Task] = {}
-        uploads: dict[str, Upload] = {}
-        for run_id in watch.batch.runs:
-            if run_id not in known.states:
-                continue
-            run = known.runs[run_id].run
-            prompt = known.prompts[run.prompt_id]
-            inputs = {}
-            for role, path in prompt.files.items():
-                sha256 = prompt.prompt.inputs[role]
-                target = f"{site.target.root}/inputs/{sha256}{Path(path).suffix}"
-                uploads[target] = Upload(self._project.root / path, target, sha256)
-                inputs[role] = target
-            tasks[run_id] = Task(run, prompt.prompt, inputs)
-        missing = [upload for target, upload in uploads.items() if target not in present]
-        wrong = await site.host.put(missing) if missing else {}
-        present.update(upload.target for upload in missing if upload.target not in wrong)
-        for run_id, task in list(tasks.items()):
-            problem = next((wrong[each] for each in task.inputs.values() if each in wrong), "")
-            if problem:
-                watch.outcomes[run_id] = Outcome(State.FAILED, problem)
-                del tasks[run_id]
-        return list(tasks.values())
-
-    def _description(self, batch: Batch) -> bytes:
-        known = self._known
-        records = [known.runs[run_id] for run_id in batch.runs if run_id in known.states]
-        prompts = {record.run.prompt_id: known.prompts[record.run.prompt_id] for record in records}
-        described = Described(batch, self._project.client, tuple(records), tuple(prompts.values()))
-        return documents.describe(described)
-
-    def _limit_s(self, target: Target, batch: Batch) -> int | None:
-        """Return how long a batch may take: what was set, else a multiple of what is expected."""
-        if target.run_timeout_s is not None:
-            return math.ceil(len(batch.runs) * target.run_timeout_s)
-        key = batch.engine, target.name
-        if key not in self._per_run_s:
-            records = self._known.runs.values()
-            self._per_run_s[key] = estimate.seconds_per_run(records, *key)
-        per_run_s = self._per_run_s[key]
-        if per_run_s is None:
-            return None
-        return max(MIN_LIMIT_S, math.ceil(len(batch.runs) * per_run_s * target.timeout_factor))
+        if order is not None:
+            watch.submissions += 1
+            watch.looked = False
+            await site.executor.submit(order)
 
     # --- record ---------------------------------------------------------------------------
 
@@ -664,9 +413,19 @@ class Reconciler:
 
     def _tell(self) -> None:
         watches = [watch for watch in self._watches.values() if watch.is_out]
+        for watch in watches:
+            waits_for = watch.status.waits_for
+            # That our own batches wait for one another is nothing to tell.
+            if waits_for and not any(batch in waits_for for batch in self._watches):
+                self._say_once(f"{watch.batch.host}: waits for {waits_for}")
         frames = sum(watch.engine.progress(watch.status.log) for watch in watches)
         lanes = tuple(watch.lane() for watch in watches if watch.status.life is Life.RUNNING)
         self._notify(Event(Kind.PROGRESS, frames=frames, lanes=lanes))
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self._say(message)
 
     def _say(self, message: str) -> None:
         self._notify(Event(Kind.NOTE, reason=message))
@@ -702,7 +461,7 @@ class Reconciler:
         self._find(run_ids)
         for watch in self._watches.values():
             if watch.site is None:
-                self._assign(watch, self._sites(watch.batch.target)[0])
+                self._assign(watch, self._fleet.of(watch.batch.target)[0])
         for site in {watch.site for watch in self._watches.values() if watch.site}:
             members = list(self._at(site))
             await site.executor.cancel([watch.batch.id for watch in members])
@@ -717,7 +476,7 @@ class Reconciler:
         own = [w for w in self._watches.values() if w.claimed and not w.settled]
         for watch in own:
             if watch.site is None:
-                self._assign(watch, self._sites(watch.batch.target)[0])
+                self._assign(watch, self._fleet.of(watch.batch.target)[0])
         for site in {watch.site for watch in own if watch.site}:
             if site.trouble:
                 continue

@@ -1,4 +1,4 @@
-"""The machines of a target, ready to work: how each is reached, and how work is queued there."""
+"""The machines of targets, ready to work: how each is reached, and how work is queued there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
+from cosmos_jobs.model import Batch
 from cosmos_jobs.project import Project, Target
 from cosmos_jobs.protocols import Executor, Host
 
@@ -76,3 +77,52 @@ def open_hosts(project: Project, target: Target, access: Access) -> tuple[Host, 
         )
         for address in target.hosts
     )
+
+
+class Fleet:
+    """The machines of a project's targets, each opened once, when it is first needed."""
+
+    def __init__(self, project: Project, access: Access) -> None:
+        self._project = project
+        self._access = access
+        self._sites: dict[str, tuple[Site, ...]] = {}
+
+    def of(self, target: str) -> tuple[Site, ...]:
+        """Return the machines of a target; HostError when the project no longer has it."""
+        if target not in self._sites:
+            found = self._project.targets.get(target)
+            if found is None:
+                raise HostError(
+                    f"the target `{target}` is no longer in cosmos-jobs.yaml, but runs wait there",
+                    hint="put it back, or prune these runs",
+                )
+            self._sites[target] = open_sites(self._project, found, self._access)
+        return self._sites[target]
+
+    def site_of(self, batch: Batch) -> Site | None:
+        """Return the machine that has a batch; None while it is any of several."""
+        sites = self.of(batch.target)
+        if not batch.host:
+            return sites[0] if len(sites) == 1 else None
+        for site in sites:
+            if site.name == batch.host:
+                return site
+        raise HostError(
+            f"`{batch.host}` is no longer a host of `{batch.target}`, but runs are there",
+            hint="put it back, or prune these runs",
+        )
+
+    def all(self) -> tuple[Site, ...]:
+        """Return the machines that were needed so far."""
+        return tuple(site for sites in self._sites.values() for site in sites)
+
+    def leave(self, site: Site, error: HostError) -> None:
+        """Leave a machine alone for a while, and say why."""
+        if site.trouble is None:
+            self._access.say(error.message)
+        site.trouble = error
+
+    async def close(self) -> None:
+        """Let go of all machines."""
+        for site in self.all():
+            await site.host.close()

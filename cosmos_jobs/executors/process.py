@@ -11,20 +11,22 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from shlex import quote
 from typing import Any
 
-from cosmos_jobs.errors import HostError
+from cosmos_jobs.errors import ConnectionLost, HostError
 from cosmos_jobs.executors import scripts
 from cosmos_jobs.model import Life, Status
 from cosmos_jobs.project import Target
-from cosmos_jobs.protocols import Host, Order, Swept
+from cosmos_jobs.protocols import Completed, Host, Order, Swept
 from cosmos_jobs.redaction import masked
 
 LOG_TAIL_BYTES = 8192
 LOG_PART_BYTES = 4 << 20
 CLAIM_GRACE_S = 10
 KILL_GRACE_S = 10
+TRIES = 20
 NO_GPU = "cpu"
 """The lease of a machine whose engines need no GPU: one batch at a time."""
 
@@ -223,11 +225,20 @@ class ProcessExecutor:
         await self._run("\n".join(lines), "mark batches")
 
     async def _run(self, script: str, what: str, timeout_s: float = 60) -> str:
-        done = await self._host.run(script, timeout_s=timeout_s)
+        done = await self._done(script, timeout_s)
         if done.exit_code != 0:
             why = done.stderr.strip() or "its shell ended without a word"
             raise HostError(f"{self._host.name} cannot {what}: {why}")
         return done.stdout
+
+    async def _done(self, script: str, timeout_s: float) -> Completed:
+        """Run a script to its end, again where that end is unknown: ours may all be repeated."""
+        for _ in range(TRIES - 1):
+            with suppress(ConnectionLost):
+                done = await self._host.run(script, timeout_s=timeout_s)
+                if done.exit_code is not None:
+                    return done
+        return await self._host.run(script, timeout_s=timeout_s)
 
     def path(self, batch: str, name: str) -> str:
         """Return where a file below a batch's `out/` is on the host."""
@@ -280,7 +291,7 @@ def _status(
             **facts,
             "files": tuple(facts["files"]),
             "log": masked("\n".join(facts["log"]), secrets),
-            "waits_for": ", ".join(_holder(*each) for each in holders) if waits else "",
+            "waits_for": " or ".join(_holder(*each) for each in holders) if waits else "",
         }
     )
 

@@ -110,21 +110,23 @@ def _contained(
         f"if grep -qi 'no such image' docker.err; then fault no-image {image}; return 1; fi",
         'fault no-docker "$(head -n 1 docker.err)"; return 1',
     ]
-    # A value that is in our environment needs no place on a command line.
-    names = [part for name in (*env, *installation.env) for part in ("--env", name)]
+    # Secrets are taken from our environment, and so are on no command line; the others are not
+    # in it: PATH or HOME are meant for the container, not for docker itself.
+    settings = [f"{name}={value}" for name, value in env.items()]
+    settings += [name for name, value in installation.env.items() if is_reference(value)]
+    variables = [part for each in settings for part in ("--env", each)]
     volumes = [part for volume in docker.volumes for part in ("--volume", volume)]
     return _functions(
         checks,
         [
-            *exporting(env, {}),
-            'for name in $1; do set -- "$1" "$@" --label "cosmos-jobs.gpu.$name=$root"; done',
-            'if [ "$1" = cpu ]; then shift; else',
-            '  gpus=$(echo "$1" | tr " " ,); shift; set -- "$@" --gpus "\\"device=$gpus\\""',
-            "fi",
+            # Both are read as CSV: a field in quotes may hold commas, and quotes twice.
+            'device="\\"device=$(echo "$1" | tr " " ,)\\""',
+            'if [ "$1" = cpu ]; then set --; else set -- --gpus "$device"; fi',
+            'place=$(printf %s "$root" | sed \'s/"/""/g\')',
             f'{join((*timed, "docker", "run", "--rm"))} --name "$batch"'
             ' --label "cosmos-jobs.batch=$batch" --label "cosmos-jobs.root=$root" "$@"'
-            ' --mount "type=bind,\\"source=$root\\",\\"target=$root\\"" --workdir "$folder"'
-            f" {join((*names, *volumes, *docker.args, docker.image, *argv))}",
+            ' --mount "type=bind,\\"source=$place\\",\\"target=$place\\"" --workdir "$folder"'
+            f" {join((*variables, *volumes, *docker.args, docker.image, *argv))}",
         ],
     )
 

@@ -49,12 +49,12 @@ def parse(text: str) -> Address:
     """Return the parts of `[user@]host[:port]`; an IPv6 address with a port is in brackets."""
     user, _, rest = text.rpartition("@")
     host, port = rest, ""
-    if rest.startswith("["):
+    if rest.startswith("[") and "]" in rest:
         host, _, port = rest[1:].partition("]")
         port = port.removeprefix(":")
     elif rest.count(":") == 1:
         host, _, port = rest.partition(":")
-    if not host or (port and not port.isdigit()):
+    if not host or "[" in host or (port and not port.isdigit()):
         raise HostError(f"{text} is no host", hint="write [user@]host[:port]")
     return Address(host, user, int(port or 0))
 

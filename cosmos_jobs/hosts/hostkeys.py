@@ -69,11 +69,12 @@ def refusal(name: str, entry: str, shown: SSHKey | None, known: Known) -> HostEr
     """Return the error for a server whose key is not the one that is known.
 
     `name` is what messages call it, `entry` what known_hosts does, `shown`
-    the key that it proved to have, None if there is no kind that both have.
+    the key that it proved to have.
     """
-    new = describe(shown) if shown else "of another kind"
-    if shown and shown in known.revoked:
-        return HostError(f"the host key of {name} is revoked: {new}", hint="ask its administrator")
+    new = describe(shown) if shown else "one that cannot be read"
+    if shown is None and known.revoked:
+        # asyncssh asks about keys that are not known, not about revoked ones.
+        return HostError(f"the host key of {name} is revoked", hint="ask its administrator")
     if known.keys:
         old = ", ".join(describe(key) for key in known.keys)
         return HostError(

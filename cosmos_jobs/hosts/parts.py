@@ -92,7 +92,7 @@ class _Place:
 async def bring(shells: Shells, upload: Upload, host: str, identity: str) -> None:
     """Bring one file unless the host has it; SourceChanged when it is not what was planned."""
     part = f"{folder(upload.target)}/.{identity}.{name(upload.target)}"
-    async with shells.one_big_upload, _only_we(identity, upload.sha256):
+    async with shells.big_uploads, _only_we(identity, upload.sha256):
         for _ in range(2):
             with opened(upload.source) as source:
                 size = os.fstat(source.fileno()).st_size
@@ -105,34 +105,44 @@ async def bring(shells: Shells, upload: Upload, host: str, identity: str) -> Non
 
 async def _transfer(shells: Shells, place: _Place, source: int) -> bool:
     """Send what is missing; return whether the host has the right content then."""
-    async with shells.shell() as shell:
-        reply = await shell.call(place.script(_BEGIN))
-        if reply.code != 0:
-            raise place.refused(reply)
-        if reply.stdout.strip() == b"there":
-            return True
-        try:
-            done = await _finish(shells, shell, place, source, reply.stdout.decode().split())
-        except (HostError, SourceChanged):
-            await _remove(shells, place)
-            raise
+    try:
+        async with shells.shell() as shell:
+            reply = await shell.call(place.script(_BEGIN))
+            if reply.code != 0:
+                raise place.refused(reply)
+            if reply.stdout.strip() == b"there":
+                return True
+            have = await asyncio.to_thread(_matching, source, reply.stdout.decode().split())
+            sending = _Sending(place, source, _ranges(place.size, have))
+            done = await _send(shells, shell, sending)
+    except (HostError, SourceChanged):
+        await _remove(shells, place)
+        raise
     if not done:
         await _remove(shells, place)
     return done
 
 
-async def _finish(
-    shells: Shells, shell: Shell, place: _Place, source: int, digests: list[str]
-) -> bool:
-    have = await asyncio.to_thread(_matching, source, digests)
-    sending = _Sending(place, source, _ranges(place.size, have))
-    senders = min(SENDERS, len(sending.todo), max(1, shells.limit - 2))
+async def _send(shells: Shells, shell: Shell, sending: _Sending) -> bool:
+    """Send ranges through all the shells that can be had, and have them digested meanwhile."""
+    place = sending.place
 
-    async def send() -> None:
-        await all_of(*(_sender(shells, sending) for _ in range(senders)))
+    async def help_out() -> None:
+        async with shells.spare() as extra:
+            if extra is not None:
+                await _sender(extra, sending)
 
-    finishing = shell.call(place.script(_FINISH), sending.lines())
-    reply: Reply = (await all_of(finishing, send()))[0]
+    async def digest_behind() -> Reply | None:
+        async with shells.spare() as extra:
+            return await extra.call(place.script(_FINISH), sending.lines()) if extra else None
+
+    reply: Reply | None
+    helpers = min(SENDERS, len(sending.todo)) - 1
+    reply, *_ = await all_of(
+        digest_behind(), _sender(shell, sending), *(help_out() for _ in range(helpers))
+    )
+    if reply is None:
+        reply = await shell.call(place.script(_FINISH), sending.lines())
     if reply.code not in (0, DAMAGED):
         raise place.refused(reply)
     return reply.code == 0
@@ -191,10 +201,9 @@ def _matching(source: int, digests: list[str]) -> frozenset[int]:
     )
 
 
-async def _sender(shells: Shells, sending: _Sending) -> None:
+async def _sender(shell: Shell, sending: _Sending) -> None:
     """Send ranges through one shell, the next one while the host still writes the last."""
-    async with shells.shell() as shell:
-        await all_of(*(_one_by_one(shell, sending) for _ in range(2)))
+    await all_of(*(_one_by_one(shell, sending) for _ in range(2)))
 
 
 async def _one_by_one(shell: Shell, sending: _Sending) -> None:

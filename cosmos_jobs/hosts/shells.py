@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from asyncssh import SSHClientChannel, SSHClientConnection
 
 LIMIT = 8  # OpenSSH allows 10 channels (MaxSessions); others may use the connection too.
+BIG_UPLOADS = 2  # one is prepared or finished while the other is sent
 PACKET = 1 << 15
 # A host sends a window's bytes before it waits for us. More than the network
 # holds at a time does not fit into the processor's cache, and is slower.
@@ -275,58 +276,79 @@ class Shells:
         self.connection = connection
         self._counts = counts
         self._name = name
-        self._slots = asyncio.Semaphore(LIMIT)
+        self._free = asyncio.Semaphore(LIMIT)
         self._idle: list[Shell] = []
         self._open = 0
+        self._lent = 0
         self._window = 0
-        self.limit = LIMIT
-        # Such an upload holds one shell while it waits for others: two could wait for ever.
-        self.one_big_upload = asyncio.Lock()
+        self._limit = LIMIT
+        self.big_uploads = asyncio.Semaphore(BIG_UPLOADS)
 
     @contextlib.asynccontextmanager
     async def shell(self, *, wide: bool = False) -> AsyncIterator[Shell]:
-        """Lend a shell; one that still has something to do when it comes back is closed.
-
-        A `wide` one is fit for much output on a long way.
-        """
-        shell = await self._take(wide=wide)
-        try:
+        """Lend a shell, when one is free; a `wide` one is fit for much output on a long way."""
+        while True:
+            await self._free.acquire()
+            if shell := await self._take(wide=wide):
+                break
+        async with self._lending(shell):
             yield shell
+
+    @contextlib.asynccontextmanager
+    async def spare(self) -> AsyncIterator[Shell | None]:
+        """Lend a shell if there is one that nobody misses: who has one already may ask."""
+        if self._lent >= self._limit - 1 or self._free.locked():
+            yield None
+            return
+        await self._free.acquire()
+        shell = await self._take()
+        if shell is None:
+            yield None
+            return
+        async with self._lending(shell):
+            yield shell
+
+    @contextlib.asynccontextmanager
+    async def _lending(self, shell: Shell) -> AsyncIterator[None]:
+        try:
+            yield
         finally:
+            # One that still has something to do will never be asked for it.
             if shell.idle:
                 self._idle.append(shell)
             else:
                 shell.kill()
                 self._open -= 1
-            self._slots.release()
+            self._lent -= 1
+            self._free.release()
 
-    async def _take(self, *, wide: bool) -> Shell:
+    async def _take(self, *, wide: bool = False) -> Shell | None:
+        """Return a shell for a place that was free, None if the host allows no more."""
         import asyncssh
 
-        while True:
-            await self._slots.acquire()
+        self._lent += 1
+        try:
             if shell := self._from_idle(self._window if wide else 0):
                 return shell
             try:
                 return await self._new()
             except asyncssh.ChannelOpenError as error:
                 if self.connection.is_closed():
-                    self._slots.release()
                     raise ConnectionCut from error
-                if self._idle:
-                    wide = False
-                    self._slots.release()
-                elif not self._open:
-                    self._slots.release()
+                if shell := self._from_idle(0):
+                    return shell
+                if not self._open:
                     raise HostError(f"{self._name} opens no channel: {error.reason}") from error
-                else:
-                    # The host allows fewer than we thought: this slot stays taken.
-                    self.limit -= 1
-            except BaseException as error:
-                self._slots.release()
-                if isinstance(error, (OSError, asyncssh.Error)):
-                    raise ConnectionCut from error
-                raise
+        except BaseException as error:
+            self._lent -= 1
+            self._free.release()
+            if isinstance(error, (OSError, asyncssh.Error)):
+                raise ConnectionCut from error
+            raise
+        # The host allows fewer than we thought: this place stays taken.
+        self._lent -= 1
+        self._limit -= 1
+        return None
 
     def _from_idle(self, window: int) -> Shell | None:
         self._open -= sum(not each.alive for each in self._idle)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from cosmos_jobs.errors import HostError, NoContact
+from cosmos_jobs.errors import ConnectionLost, HostError, NoContact
 from cosmos_jobs.hosts import dial, download, upload
 from cosmos_jobs.hosts.shells import ConnectionCut, Counts, Shells
 from cosmos_jobs.protocols import Completed, Upload
@@ -63,7 +63,7 @@ class SSHHost:
     async def run(self, script: str, *, timeout_s: float = 60) -> Completed:
         """Run a POSIX shell script to its end; it is never run a second time by itself.
 
-        Raises NoContact when the connection is lost meanwhile: it may have had an effect.
+        Raises ConnectionLost when the connection is cut meanwhile: it may have had an effect.
         """
         began = time.time()
         shells = await self._connected()
@@ -74,7 +74,8 @@ class SSHHost:
         except TimeoutError as error:
             raise HostError(f"{self.name} did not answer within {timeout_s:.0f} s") from error
         except ConnectionCut as error:
-            raise self._no_contact("the connection was lost", began) from error
+            lost = self._no_contact("the connection was lost", began)
+            raise ConnectionLost(lost.message, hint=lost.hint) from error
         return Completed(
             reply.code,
             reply.stdout.decode(errors="replace"),

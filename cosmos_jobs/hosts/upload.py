@@ -62,17 +62,16 @@ async def bring(
         else:
             big.append(each)
 
-    async def one_by_one() -> None:
-        for each in big:
-            try:
-                await parts.bring(shells, each, host, identity)
-            except SourceChanged as change:
-                wrong[each.target] = str(change)
+    async def alone(each: Upload) -> None:
+        try:
+            await parts.bring(shells, each, host, identity)
+        except SourceChanged as change:
+            wrong[each.target] = str(change)
 
     async def together(group: list[Upload]) -> None:
         wrong.update(await _together(shells, group, host, identity))
 
-    await all_of(one_by_one(), *map(together, _groups(small)))
+    await all_of(*map(alone, big), *map(together, _groups(small)))
     return wrong
 
 

@@ -13,6 +13,7 @@ from cosmos_jobs.model import STARTS, Action, Event, Kind, Lane, Planned, State
 from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.plans import duration
 
+AS_WISHED = frozenset({State.SUCCEEDED, State.CANCELLED})
 LINE_EVERY_S = 10.0
 HASHING_AFTER_S = 0.5
 
@@ -156,7 +157,7 @@ def _line(event: Event, places: dict[str, str], *, verbose: bool) -> str:
     """
     if event.kind is Kind.NOTE:
         return event.reason
-    if event.kind is not Kind.FINISHED or (event.state is State.SUCCEEDED and not verbose):
+    if event.kind is not Kind.FINISHED or (event.state in AS_WISHED and not verbose):
         return ""
     reason = f": {event.reason}" if event.reason else ""
     return f"{event.state}  {event.run_id}  {places.get(event.run_id, '')}{reason}"

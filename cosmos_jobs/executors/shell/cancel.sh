@@ -43,6 +43,6 @@ wait_for_end "${grace}0"
 signal KILL
 wait_for_end 50
 for batch in $batches; do
-  containers "$batch" | xargs -r docker rm --force > /dev/null
+  containers "$batch" --all | xargs -r docker rm --force > /dev/null
 done
 [ -z "$left" ] || { echo "still alive:$left" >&2; exit 1; }

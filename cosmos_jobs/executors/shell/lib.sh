@@ -36,7 +36,8 @@ lives() {
   [ -n "$(members "$1")" ]
 }
 
-# Print the containers of batch $1 that run; a client that was killed may have left one.
+# Print the containers of the batch in folder $1 that run, with `--all` also those about to; a
+# client that was killed may have left one.
 containers() {
-  [ -f "$1/container" ] && docker ps --quiet --filter "label=cosmos-jobs.batch=$1" 2>/dev/null
+  [ -f "$1/container" ] && docker ps --quiet $2 --filter "label=cosmos-jobs.batch=${1##*/}" 2>/dev/null
 }

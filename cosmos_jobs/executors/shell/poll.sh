@@ -41,7 +41,9 @@ for batch in $at_work; do
 done
 [ -n "$waiting" ] || exit 0
 for name in $gpus; do
-  [ -f "$root/gpus/$name.holder" ] && ! flock --nonblock "$root/gpus/$name.lock" true &&
-    read -r holder client < "$root/gpus/$name.holder" && echo "holder $name $holder $client"
+  [ -f "$root/gpus/$name.holder" ] && read -r holder client < "$root/gpus/$name.holder" || continue
+  if ! flock --nonblock "$root/gpus/$name.lock" true || [ -n "$(containers "$holder")" ]; then
+    echo "holder $name $holder $client"
+  fi
 done
 exit 0

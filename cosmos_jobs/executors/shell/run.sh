@@ -76,13 +76,31 @@ lease() {
   exit $NOT_FREE
 }
 
+# Whether a container of the last batch on GPU $1 still runs: it outlives a client that is killed.
+occupied() {
+  held=
+  [ -s "$root/gpus/$1.holder" ] && read -r held rest < "$root/gpus/$1.holder"
+  [ -n "$held" ] && left=$(containers "../$held") && [ -n "$left" ] || return 1
+  [ -s "../$held/exit" ] || [ -f "../$held/cancel" ] || return 0
+  # Docker was away when its batch ended: nobody waits for it any more.
+  ! docker rm --force $left > /dev/null 2>&1
+}
+
+# Remove our container. What is left where Docker stays away is left to `occupied`.
+remove_container() {
+  tries=0
+  until docker rm --force "$batch" > docker.err 2>&1 ||
+    grep -qiE 'no such container|already in progress' docker.err; do
+    [ $tries -lt 3 ] || { fault no-docker "$(head -n 1 docker.err)"; return; }
+    sleep 1
+    tries=$((tries + 1))
+  done
+}
+
 work() {
   for name in $1; do
-    # A container outlives the client that held the lock when that is killed.
-    if [ -n "$image" ] && [ -n "$(docker ps --quiet --filter "label=cosmos-jobs.gpu.$name=$root")" ]; then
-      exit $NOT_FREE
-    fi
-  done 2>/dev/null
+    ! occupied "$name" || { sleep 1; exit $NOT_FREE; }
+  done
   flock --unlock 4
   exec 4<&-
   [ -f cancel ] && exit 0
@@ -96,7 +114,7 @@ work() {
     [ -z "$secrets" ] || chmod 600 log
     engine "$1" < /dev/null >> log 2>&1
     code=$?
-    [ -z "$image" ] || docker rm --force "$batch" > /dev/null 2>&1
+    [ -z "$image" ] || remove_container
     [ -z "$limit" ] || [ $(($(date +%s) - began)) -lt "$limit" ] || fault "timeout $limit"
     mask
   else

@@ -101,7 +101,7 @@ class Claims:
         try:
             return await held(site, runs, own)
         except HostError as error:
-            self._fleet.leave(site, error)
+            self._fleet.leave(site, error, silent=True)
             return {}
 
     async def _keep(

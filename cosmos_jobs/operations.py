@@ -141,13 +141,15 @@ class WorkflowOperations:
     async def _carry_out(
         self, reconciler: Reconciler, planned: Planned, canary: int, until: Until
     ) -> Applied:
+        from cosmos_jobs.reconcile import Until
+
         wanted = tuple(dict.fromkeys(each.run.id for each in planned.desired))
         starts = {change.run_id: change.attempts for change in plan.starts(planned.plan)}
         started: frozenset[str] = frozenset()
         held_back: frozenset[str] = frozenset()
         try:
             if first := _canaries(planned, starts, canary):
-                started = await self._round(reconciler, planned, first, wanted, until.SETTLED)
+                started = await self._round(reconciler, planned, first, tuple(first), Until.SETTLED)
                 known = self.store.snapshot()
                 if any(known.states.get(run_id) is not State.SUCCEEDED for run_id in first):
                     held_back = frozenset(starts.keys() - first.keys())

@@ -13,7 +13,7 @@ from cosmos_jobs import adopt, lifecycle
 from cosmos_jobs.claims import Claim, Claims
 from cosmos_jobs.collect import Collector, look
 from cosmos_jobs.engines import get as engine_named
-from cosmos_jobs.errors import HostError
+from cosmos_jobs.errors import HostError, NoContact
 from cosmos_jobs.model import IN_FLIGHT, Batch, Event, Kind, Life, Record, Snapshot, State
 from cosmos_jobs.orders import Orders
 from cosmos_jobs.outputs import Outputs
@@ -30,7 +30,9 @@ AWAY_PAUSE_S = (0.25, 2.0)
 """Between two looks at a distant machine: at first, and where nothing happens."""
 
 ASK_SHARE = 0.2
-"""The longest share of time that is spent asking one machine."""
+"""The longest share of time that is spent asking one machine, unless it takes long to answer."""
+
+LONGEST_REST_S = 5.0
 
 TROUBLE_PAUSE_S = 30.0
 FEED_PAUSE_S = 0.05
@@ -86,7 +88,7 @@ class Reconciler:
             try:
                 found |= await adopt.batches(self._store, site)
             except HostError as error:
-                self._leave(site, error)
+                self._leave(site, error, silent=True)
         return found
 
     async def restore(self, run_ids: Collection[str]) -> None:
@@ -98,7 +100,7 @@ class Reconciler:
             if batch is None or batch.target not in self._project.targets:
                 continue
             watch = self._watch(batch)
-            if watch.site is None or watch.site.trouble:
+            if watch.site is None or watch.site.is_silent:
                 continue
             try:
                 await look(watch.site, [watch])
@@ -106,7 +108,7 @@ class Reconciler:
                     prompt = self._known.prompts[record.run.prompt_id]
                     await self._collector.fetch(watch.site, watch, record, prompt)
             except HostError as error:
-                self._leave(watch.site, error)
+                self._leave(watch.site, error, silent=True)
 
     async def log(self, batch: Batch, tell: Callable[[bytes], None], *, follow: bool) -> None:
         """Tell a batch's log part by part, with `follow` until it has ended."""
@@ -161,14 +163,15 @@ class Reconciler:
             raise
         finally:
             await self._dismiss()
-        self._note_silence()
+        self._note_trouble()
 
     async def close(self) -> None:
         """Tell the machines which batches we are done with, and let go of them."""
         for site, batches in self._finished.items():
-            if site.trouble is None:
-                with suppress(HostError):
-                    await site.executor.release(batches)
+            if not site.is_silent:
+                with suppress(HostError, TimeoutError):
+                    async with asyncio.timeout(STOP_TIMEOUT_S):
+                        await site.executor.release(batches)
         await self._fleet.close()
 
     def troubles(self) -> tuple[HostError, ...]:
@@ -208,7 +211,7 @@ class Reconciler:
         if watch.settled:
             return True
         sites = (watch.site,) if watch.site else self._fleet.of(watch.batch.target)
-        if all(site.trouble for site in sites):
+        if all(site.is_silent or (site.trouble and not watch.is_out) for site in sites):
             return True
         match until:
             case Until.SUBMITTED:
@@ -260,9 +263,9 @@ class Reconciler:
             if asked:
                 try:
                     changed = await look(site, asked)
-                    site.trouble = None
+                    self._fleet.welcome(site)
                 except HostError as error:
-                    self._leave(site, error)
+                    self._leave(site, error, silent=True)
                     await asyncio.sleep(TROUBLE_PAUSE_S)
                     continue
                 self._digest(asked)
@@ -270,7 +273,9 @@ class Reconciler:
             self._fetch_all(site)
             pause = AWAY_PAUSE_S[0] if changed else min(1.5 * pause, AWAY_PAUSE_S[1])
             took = time.monotonic() - began
-            await asyncio.sleep(max(TICK_S if site.is_here else pause, took / ASK_SHARE - took))
+            # A look may have waited for the machine to be found again, which costs it nothing.
+            rest = min(took / ASK_SHARE - took, LONGEST_REST_S)
+            await asyncio.sleep(max(TICK_S if site.is_here else pause, rest))
 
     def _at(self, site: Site) -> Iterator[Watch]:
         return (watch for watch in self._watches.values() if watch.site is site)
@@ -295,9 +300,9 @@ class Reconciler:
         if len(waiting) <= site.target.slots and self._queued(site):
             site.ahead = min(2 * site.ahead, MAX_AHEAD)
 
-    def _leave(self, site: Site, error: HostError) -> None:
-        """Leave a machine alone for a while; what it was never given goes to the others."""
-        self._fleet.leave(site, error)
+    def _leave(self, site: Site, error: HostError, *, silent: bool) -> None:
+        """Give a machine nothing more; what it has not taken goes to the others."""
+        self._fleet.leave(site, error, silent=silent)
         if len(self._fleet.of(site.target.name)) > 1:
             for watch in self._at(site):
                 if watch.claimed and not watch.is_out:
@@ -319,7 +324,7 @@ class Reconciler:
         try:
             await self._collector.fetch(site, watch, record, prompt)
         except HostError as error:
-            self._leave(site, error)
+            self._leave(site, error, silent=True)
         finally:
             watch.fetching.pop(run_id, None)
 
@@ -334,8 +339,12 @@ class Reconciler:
                 continue
             try:
                 await self._start(site, watch)
+            except NoContact as error:
+                self._leave(site, error, silent=True)
             except HostError as error:
-                self._leave(site, error)
+                # It answers, and has not taken the batch: another machine may.
+                watch.submitted = None
+                self._leave(site, error, silent=False)
 
     def _queued(self, site: Site) -> Iterator[Watch]:
         """Return the batches that the machine may be given next."""
@@ -430,19 +439,18 @@ class Reconciler:
     def _say(self, message: str) -> None:
         self._notify(Event(Kind.NOTE, reason=message))
 
-    def _note_silence(self) -> None:
-        """Record of what is on machines that do not answer since when that is so."""
-        silent = [
-            watch
+    def _note_trouble(self) -> None:
+        """Record of what is on machines in trouble what that is."""
+        left = [
+            (watch, watch.site.trouble)
             for watch in self._watches.values()
             if watch.site and watch.site.trouble and not watch.settled
         ]
-        if not silent:
+        if not left:
             return
-        since = time.strftime("%Y-%m-%d %H:%M")
         with self._store.transaction() as change:
-            for watch in silent:
-                reason = f"no contact with {watch.batch.host} since {since}"
+            for watch, trouble in left:
+                reason = trouble.message
                 records = [change.run(run_id) for run_id in watch.batch.runs]
                 change.put_runs(
                     after
@@ -478,7 +486,7 @@ class Reconciler:
             if watch.site is None:
                 self._assign(watch, self._fleet.of(watch.batch.target)[0])
         for site in {watch.site for watch in own if watch.site}:
-            if site.trouble:
+            if site.is_silent:
                 continue
             members = [watch for watch in own if watch.site is site and not watch.is_final]
             kill = everywhere or site.is_here

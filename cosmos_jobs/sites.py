@@ -21,7 +21,8 @@ class Site:
     """A machine of a target.
 
     `ahead` batches wait there beside those at work, so that no GPU waits for
-    us. `trouble` is why it is left alone from now on, if it is.
+    us. `trouble` is why it gets no more of them, if it does not; one that
+    `is_silent` cannot even be asked what became of the others.
     """
 
     target: Target
@@ -29,6 +30,7 @@ class Site:
     executor: Executor
     ahead: int
     trouble: HostError | None = None
+    is_silent: bool = False
 
     @property
     def name(self) -> str:
@@ -116,11 +118,17 @@ class Fleet:
         """Return the machines that were needed so far."""
         return tuple(site for sites in self._sites.values() for site in sites)
 
-    def leave(self, site: Site, error: HostError) -> None:
-        """Leave a machine alone for a while, and say why."""
+    def leave(self, site: Site, error: HostError, *, silent: bool) -> None:
+        """Give a machine nothing more, and say why; until it answers again, if it is `silent`."""
         if site.trouble is None:
             self._access.say(error.message)
         site.trouble = error
+        site.is_silent = silent
+
+    def welcome(self, site: Site) -> None:
+        """Note that a machine has answered."""
+        if site.is_silent:
+            site.trouble, site.is_silent = None, False
 
     async def close(self) -> None:
         """Let go of all machines."""

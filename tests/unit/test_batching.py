@@ -98,3 +98,14 @@ def test_a_retry_is_another_batch() -> None:
 
 def test_nothing_makes_no_batch() -> None:
     assert grouped([]) == ()
+
+
+def test_a_batch_after_one_of_others_is_another_one_for_everybody() -> None:
+    runs = [run(1), run(2)]
+    before = {runs[0].id: "ba_1"}
+
+    first = grouped(runs)
+    after = [batching.group(runs, {}, target, key, 4, before) for target in ("local", "h100")]
+
+    assert first[0].id != after[0][0].id
+    assert after[0][0].id == after[1][0].id

@@ -90,3 +90,10 @@ def test_targets_work_at_the_same_time_and_each_does_one_job_after_the_other() -
     )
 
     assert total == Estimate(6, 1, 110.0, 1.0)
+
+
+def test_hours_cost_what_the_target_says() -> None:
+    cost = estimate.estimate(10, 360.0, slots=2, gpus_per_slot=4, price_per_gpu_hour=2.5)
+
+    assert (cost.wall_s, cost.gpu_hours, cost.price) == (1800.0, 4.0, 10.0)
+    assert estimate.total([("a", cost), ("b", cost)]).price == 20.0

@@ -175,3 +175,40 @@ def test_what_has_ended_stays_as_it_ended(
         assert len(after.attempts) == len(record.attempts) - unbegun
         assert after.run == record.run
         record = after
+
+
+# --- waiting, refused, out of sight ---------------------------------------------------------
+
+
+def test_a_batch_that_waits_for_a_gpu_says_for_whom() -> None:
+    status = Status(Life.RUNNING, waits_for="GPU 0, used by ba_2 of ann@laptop")
+    waiting = lifecycle.observe(QUEUED, BATCH, status, None, None, 9.0, "gpu-1")
+
+    assert waiting.state is State.QUEUED
+    assert waiting.reason == "waits for GPU 0, used by ba_2 of ann@laptop"
+    begun = Status(Life.RUNNING, started=10.0, gpu="0")
+    running = lifecycle.observe(waiting, BATCH, begun, None, None, 9.0, "gpu-1")
+    assert (running.state, running.reason) == (State.RUNNING, "")
+    assert running.last is not None
+    assert (running.last.host, running.last.gpu) == ("gpu-1", "0")
+
+
+def test_a_batch_that_was_refused_counts_as_no_attempt() -> None:
+    status = Status(Life.REFUSED, others=("ba_2",))
+
+    after = lifecycle.observe(QUEUED, BATCH, status, None, None, 9.0)
+
+    assert after == NEW
+
+
+def test_lost_contact_changes_no_state() -> None:
+    running = observed(QUEUED, Life.RUNNING)
+
+    unseen = lifecycle.unseen(running, BATCH, "no contact with gpu-1 since noon")
+
+    assert unseen.state is State.RUNNING
+    assert unseen.reason == "no contact with gpu-1 since noon"
+    assert observed(unseen, Life.RUNNING).reason == ""
+    made = observed(unseen, Life.EXITED, MADE, OUTPUT)
+    assert made.state is State.SUCCEEDED
+    assert lifecycle.unseen(made, BATCH, "no contact") is made

@@ -1,12 +1,13 @@
 """`python -m benchmarks` measures all; `python -m benchmarks preview`, `core` or `ssh` one part."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import applies, core, preview, ssh
-from benchmarks.rows import table
+from benchmarks.rows import Row, table
 
-PARTS = {
+PARTS: dict[str, Callable[[], list[Row]]] = {
     "core": lambda: core.measure(Path(__file__).parent.parent / ".bench"),
     "preview": preview.measure,
     "ssh": lambda: [*ssh.transfers(), *applies.measure()],

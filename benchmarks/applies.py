@@ -81,7 +81,15 @@ class _Bench:
             runs = [{"id": f"rs_{batch}_{run}", "prompt": "", "inputs": {}} for run in range(size)]
             wanted = folder / f"{batch}.jsonl"
             wanted.write_text("".join(json.dumps(run) + "\n" for run in runs))
-            command: list[str | Path] = [program, "-m", "cosmos_jobs.engines.preview", "-i", wanted, "-o", folder]
+            command: list[str | Path] = [
+                program,
+                "-m",
+                "cosmos_jobs.engines.preview",
+                "-i",
+                wanted,
+                "-o",
+                folder,
+            ]
             subprocess.run(
                 command,
                 env={**self._home.environment, **env},

@@ -13,7 +13,9 @@ from cosmos_jobs.project import ENGINE, FILE, Docker, Installation, Target
 from cosmos_jobs.schema import listed
 
 PROGRAMS: Mapping[str, str] = {
+    "awk": "mawk",
     "base64": "coreutils",
+    "dd": "coreutils",
     "find": "findutils",
     "flock": "util-linux",
     "head": "coreutils",
@@ -23,6 +25,7 @@ PROGRAMS: Mapping[str, str] = {
     "tail": "coreutils",
     "tar": "tar",
     "timeout": "coreutils",
+    "xargs": "findutils",
 }
 """What our scripts call on a machine, each with Debian's package of it."""
 

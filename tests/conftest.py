@@ -11,6 +11,8 @@ from hypothesis import settings
 
 Golden = Callable[[Path, str], None]
 
+pytest_plugins = ["tests.fixtures_ssh"]
+
 # A busy machine is no failure, and CI tries the same examples each time; developers try new ones.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

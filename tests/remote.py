@@ -29,12 +29,16 @@ class StandIn:
         program.write_text(text.replace("@PYTHON@", sys.executable))
         program.chmod(0o755)
 
-    def installation(self, seconds: float = 0.0) -> dict[str, Any]:
-        """Return the entry of a target's `engines`; each run takes `seconds`."""
+    def installation(self, seconds: float = 0.0, padding: int = 0) -> dict[str, Any]:
+        """Return the entry of a target's `engines`.
+
+        Each run takes `seconds`, and its video has `padding` bytes more.
+        """
         return {
             "venv": str(self.venv),
             "env": {
                 "STAND_IN_SECONDS": str(seconds),
+                "STAND_IN_PADDING": str(padding),
                 "STAND_IN_VIDEO": str(self.video),
                 "STAND_IN_LEDGER": str(self.ledger),
             },

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from asyncssh import SSHClientConnection, SSHClientConnectionOptions, SSHKey
 
 CONNECT_TIMEOUT_S = 20
-KEEPALIVE_S = 15
-KEEPALIVE_COUNT = 4
+# A silent connection is given up before a script that waits for an answer is (60 s).
+KEEPALIVE_S = 10
+KEEPALIVE_COUNT = 3
 # 1.5 times the rate of the default, chacha20-poly1305.
 _FAST = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _MAX_HOPS = 8

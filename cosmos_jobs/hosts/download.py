@@ -13,8 +13,9 @@ from shlex import join, quote
 
 from cosmos_jobs import files
 from cosmos_jobs.errors import HostError, TransferError
+from cosmos_jobs.hosts.pool import Shells
 from cosmos_jobs.hosts.scripts import DIGEST, refused
-from cosmos_jobs.hosts.shells import Reply, Shell, Shells, all_of
+from cosmos_jobs.hosts.shells import Reply, Shell, all_of
 
 SMALL = 8 << 20
 GROUP_BYTES, GROUP_FILES = 32 << 20, 500

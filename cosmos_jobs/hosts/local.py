@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cosmos_jobs import files
@@ -63,7 +65,11 @@ def _put(uploads: Sequence[Upload]) -> dict[str, str]:
     for upload in uploads:
         target = Path(upload.target)
         try:
-            if not target.exists():
+            if target.exists():
+                # What was not in use for an hour may be pruned.
+                with suppress(PermissionError):
+                    os.utime(target)
+            else:
                 _copy(upload, target)
         except SourceChanged as change:
             wrong[upload.target] = str(change)

@@ -21,15 +21,19 @@ from filelock import FileLock, Timeout
 
 from cosmos_jobs import files
 from cosmos_jobs.errors import HostError, TransferError
+from cosmos_jobs.hosts.pool import Shells
 from cosmos_jobs.hosts.scripts import DAMAGED, DIGEST, folder, name, refused
-from cosmos_jobs.hosts.shells import PACKET, Reply, Shell, Shells, all_of
+from cosmos_jobs.hosts.shells import PACKET, Reply, Shell, all_of
 from cosmos_jobs.hosts.sources import SourceChanged, opened
 from cosmos_jobs.protocols import Upload
 
 BLOCK = 1 << 20  # what a digest is asked of when an upload goes on
-RANGE = 4 << 20  # what a shell takes at a time
+# What a shell takes at a time: a range costs the host three processes, and
+# there should be enough of them for all shells to end together.
+_SHORTEST, _LONGEST = 4 << 20, 32 << 20
+_RANGES = 50
 SENDERS = 6  # one more shell digests, and one is left for scripts
-_UNIT = 1 << 16
+_WRITE = 1 << 16
 
 # Prints the digests of the blocks that are there.
 _BEGIN = """\
@@ -46,14 +50,14 @@ done
 """
 
 _RANGE = """\
-dd of={part} bs={unit} seek={seek} count={count} \\
+dd of={part} bs={write} seek={seek} count={count} \\
   iflag=fullblock,count_bytes conv=notrunc status=none
 """
 
 # Reads what to digest next, while it is still being sent; the last line is 0 0.
 _FINISH = """\
 found=$(while read -r skip count && [ "$count" != 0 ]; do
-  dd if={part} bs={unit} skip=$skip count=$count status=none
+  dd if={part} bs={block} skip=$skip count=$count status=none
 done | digest)
 [ "$found" = {sha256} ] || exit {damaged}
 sync {part} 2>/dev/null
@@ -79,7 +83,7 @@ class _Place:
             size=self.size,
             sha256=self.upload.sha256,
             block=BLOCK,
-            unit=_UNIT,
+            write=_WRITE,
             damaged=DAMAGED,
             **values,
         )
@@ -92,7 +96,7 @@ class _Place:
 async def bring(shells: Shells, upload: Upload, host: str, identity: str) -> None:
     """Bring one file unless the host has it; SourceChanged when it is not what was planned."""
     part = f"{folder(upload.target)}/.{identity}.{name(upload.target)}"
-    async with shells.big_uploads, _only_we(identity, upload.sha256):
+    async with _only_we(identity, upload.sha256):
         for _ in range(2):
             with opened(upload.source) as source:
                 size = os.fstat(source.fileno()).st_size
@@ -105,71 +109,93 @@ async def bring(shells: Shells, upload: Upload, host: str, identity: str) -> Non
 
 async def _transfer(shells: Shells, place: _Place, source: int) -> bool:
     """Send what is missing; return whether the host has the right content then."""
+    sending = _Sending(place, source)
+    helpers = min(SENDERS, shells.channels_worth, -(-place.size // _SHORTEST)) - 1
     try:
         async with shells.shell() as shell:
-            reply = await shell.call(place.script(_BEGIN))
-            if reply.code != 0:
-                raise place.refused(reply)
-            if reply.stdout.strip() == b"there":
+            there, reply, *_ = await all_of(
+                _lead(shell, sending),
+                _digest_behind(shells, sending),
+                *(_help(shells, sending) for _ in range(helpers)),
+            )
+            if there:
                 return True
-            have = await asyncio.to_thread(_matching, source, reply.stdout.decode().split())
-            sending = _Sending(place, source, _ranges(place.size, have))
-            done = await _send(shells, shell, sending)
+            if reply is None:
+                reply = await shell.call(place.script(_FINISH), sending.lines())
+            if reply.code not in (0, DAMAGED):
+                raise place.refused(reply)
     except (HostError, SourceChanged):
         await _remove(shells, place)
         raise
-    if not done:
+    if reply.code == DAMAGED:
         await _remove(shells, place)
-    return done
+    return bool(reply.code == 0)
 
 
-async def _send(shells: Shells, shell: Shell, sending: _Sending) -> bool:
-    """Send ranges through all the shells that can be had, and have them digested meanwhile."""
-    place = sending.place
+async def _lead(shell: Shell, sending: _Sending) -> bool:
+    """Ask what is there, and send what is not; return whether all of it was."""
+    reply = await shell.call(sending.place.script(_BEGIN))
+    if reply.code != 0:
+        raise sending.place.refused(reply)
+    there = reply.stdout.strip() == b"there"
+    if not there:
+        have = await asyncio.to_thread(_matching, sending.source, reply.stdout.decode().split())
+        sending.ranges = _ranges(sending.place.size, have)
+    sending.begun.set()
+    await _sender(shell, sending)
+    return there
 
-    async def help_out() -> None:
-        async with shells.spare() as extra:
-            if extra is not None:
-                await _sender(extra, sending)
 
-    async def digest_behind() -> Reply | None:
-        async with shells.spare() as extra:
-            return await extra.call(place.script(_FINISH), sending.lines()) if extra else None
+async def _help(shells: Shells, sending: _Sending) -> None:
+    """Send too, with a shell that is opened while the host is still asked what it has."""
+    async with shells.spare() as extra:
+        if extra is not None:
+            await sending.begun.wait()
+            await _sender(extra, sending)
 
-    reply: Reply | None
-    helpers = min(SENDERS, len(sending.todo)) - 1
-    reply, *_ = await all_of(
-        digest_behind(), _sender(shell, sending), *(help_out() for _ in range(helpers))
-    )
-    if reply is None:
-        reply = await shell.call(place.script(_FINISH), sending.lines())
-    if reply.code not in (0, DAMAGED):
-        raise place.refused(reply)
-    return reply.code == 0
+
+async def _digest_behind(shells: Shells, sending: _Sending) -> Reply | None:
+    """Have the file digested as it grows, and put into place; None if no shell is to be had."""
+    async with shells.spare() as extra:
+        if extra is None:
+            return None
+        await sending.begun.wait()
+        if not sending.ranges:
+            return None
+        return await extra.call(sending.place.script(_FINISH), sending.lines())
 
 
 class _Sending:
     """The ranges of a file that are to be sent, and how far it is complete."""
 
-    def __init__(self, place: _Place, source: int, ranges: list[tuple[int, int]]) -> None:
+    def __init__(self, place: _Place, source: int) -> None:
         self.place = place
         self.source = source
-        self.todo = ranges
-        self._open = {start for start, _ in ranges}
+        self.begun = asyncio.Event()
+        self.ranges: list[tuple[int, int]] = []
+        self._begun_ranges = 0
+        self._done: set[int] = set()
         self._more = asyncio.Event()
+
+    def next(self) -> tuple[int, int] | None:
+        """Return the next range to send."""
+        if self._begun_ranges == len(self.ranges):
+            return None
+        self._begun_ranges += 1
+        return self.ranges[self._begun_ranges - 1]
 
     def sent(self, start: int) -> None:
         """Take note that a range has been written."""
-        self._open.discard(start)
+        self._done.add(start)
         self._more.set()
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """Yield what can be digested: where it starts and its length, in units."""
-        at, end = 0, -(-self.place.size // _UNIT) * _UNIT
+        """Yield what can be digested: where it starts and its length, in blocks."""
+        at, end = 0, -(-self.place.size // BLOCK) * BLOCK
         while at < end:
-            until = min(self._open, default=end)
+            until = min((start for start, _ in self.ranges if start not in self._done), default=end)
             if until > at:
-                yield f"{at // _UNIT} {(until - at) // _UNIT}\n".encode()
+                yield f"{at // BLOCK} {(until - at) // BLOCK}\n".encode()
                 at = until
             else:
                 self._more.clear()
@@ -178,13 +204,14 @@ class _Sending:
 
 
 def _ranges(size: int, have: frozenset[int]) -> list[tuple[int, int]]:
-    """Return the (start, end) of what is missing, in pieces of at most RANGE."""
+    """Return the (start, end) of what is missing, in pieces that are not too long."""
+    longest = min(_LONGEST, max(_SHORTEST, size // _RANGES))
     ranges: list[tuple[int, int]] = []
     for start in range(0, size, BLOCK):
         if start // BLOCK in have:
             continue
         end = min(start + BLOCK, size)
-        if ranges and ranges[-1][1] == start and end - ranges[-1][0] <= RANGE:
+        if ranges and ranges[-1][1] == start and end - ranges[-1][0] <= longest:
             ranges[-1] = (ranges[-1][0], end)
         else:
             ranges.append((start, end))
@@ -208,9 +235,9 @@ async def _sender(shell: Shell, sending: _Sending) -> None:
 
 async def _one_by_one(shell: Shell, sending: _Sending) -> None:
     place = sending.place
-    while sending.todo:
-        start, end = sending.todo.pop(0)
-        script = place.script(_RANGE, seek=start // _UNIT, count=end - start)
+    while (piece := sending.next()) is not None:
+        start, end = piece
+        script = place.script(_RANGE, seek=start // _WRITE, count=end - start)
         reply = await shell.call(script, _read(sending, start, end))
         if reply.code != 0:
             raise place.refused(reply)

@@ -11,24 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from cosmos_jobs.errors import HostError
 
 if TYPE_CHECKING:
     from asyncssh import SSHClientChannel, SSHClientConnection
 
-LIMIT = 8  # OpenSSH allows 10 channels (MaxSessions); others may use the connection too.
-BIG_UPLOADS = 2  # one is prepared or finished while the other is sent
 PACKET = 1 << 15
-# A host sends a window's bytes before it waits for us. More than the network
-# holds at a time does not fit into the processor's cache, and is slower.
-_NARROW, _WIDEST = 2 << 20, 64 << 20
-_FASTEST_PER_S = 500e6
 # Constant, and read by any login shell alike: sh, zsh, fish, csh.
 _REMOTE = (
     "exec sh -c 'IFS= read -r k; while read -r t n m; do"
@@ -51,6 +42,11 @@ class Counts:
     channels: int = 0
     sent: int = 0
     received: int = 0
+
+    def __str__(self) -> str:
+        each = "s" if self.connections != 1 else ""
+        channels = f"{self.connections} connection{each}, {self.channels} channels"
+        return f"{channels}, {self.sent / 1e6:.1f} MB sent, {self.received / 1e6:.1f} MB received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +151,7 @@ class Shell:
         """Close the channel; what runs in it is told to end."""
         if self.alive and self._channel is not None:
             with contextlib.suppress(OSError):
-                self._channel.kill()
+                self._channel.terminate()
             self._channel.abort()
         self.connection_lost(None)
 
@@ -209,30 +205,35 @@ class Shell:
     def _out(self, call: _Call, data: bytes) -> bytes:
         """Take output up to the mark; return what is behind it."""
         end = b"\n" + call.mark
-        if call.take is None:
-            start = max(0, len(call.out) - len(end))
-            call.out += data
-            at = call.out.find(end, start)
-        else:
-            data = bytes(call.out) + data
-            at = data.find(end)
-            if at < 0:
-                # The mark may be cut in two: hold back as much.
-                keep = len(end) + _CODE
-                call.take(data[:-keep])
-                call.out[:] = data[-keep:]
-                return b""
-            call.out[:] = data
-        stop = at + len(end) + _CODE
+        longest = len(end) + _CODE
+        if call.take is not None and not call.out and self._goes_on(data, longest):
+            call.take(data)
+            return b""
+        start = max(0, len(call.out) - longest)
+        call.out += data
+        at = call.out.find(end, start)
+        stop = at + longest
         if at < 0 or len(call.out) < stop:
+            # The mark may be cut in two: of what is passed on, hold back as much.
+            self._pass_on(call, len(call.out) - longest)
             return b""
         call.code, call.out_ended = int(call.out[stop - _CODE : stop]), True
         rest = bytes(call.out[stop:])
         del call.out[at:]
-        if call.take is not None:
-            call.take(bytes(call.out))
-            call.out.clear()
+        self._pass_on(call, at)
         return rest
+
+    def _goes_on(self, data: bytes, longest: int) -> bool:
+        """Return at little cost whether nothing of a mark is in the data.
+
+        As long as no other script has been sent, nothing comes behind a mark.
+        """
+        return len(self._calls) == 1 and b"\n" not in data[-longest:]
+
+    def _pass_on(self, call: _Call, count: int) -> None:
+        if call.take is not None and count > 0:
+            call.take(bytes(call.out[:count]))
+            del call.out[:count]
 
     def _err(self, call: _Call, data: bytes) -> bytes:
         end = b"\n" + call.mark
@@ -267,109 +268,3 @@ async def all_of(*work: Coroutine[Any, Any, Any]) -> list[Any]:
         for each in tasks:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class Shells:
-    """The shells of one connection: opened when needed, used again, at most LIMIT at once."""
-
-    def __init__(self, connection: SSHClientConnection, counts: Counts, name: str) -> None:
-        self.connection = connection
-        self._counts = counts
-        self._name = name
-        self._free = asyncio.Semaphore(LIMIT)
-        self._idle: list[Shell] = []
-        self._open = 0
-        self._lent = 0
-        self._window = 0
-        self._limit = LIMIT
-        self.big_uploads = asyncio.Semaphore(BIG_UPLOADS)
-
-    @contextlib.asynccontextmanager
-    async def shell(self, *, wide: bool = False) -> AsyncIterator[Shell]:
-        """Lend a shell, when one is free; a `wide` one is fit for much output on a long way."""
-        while True:
-            await self._free.acquire()
-            if shell := await self._take(wide=wide):
-                break
-        async with self._lending(shell):
-            yield shell
-
-    @contextlib.asynccontextmanager
-    async def spare(self) -> AsyncIterator[Shell | None]:
-        """Lend a shell if there is one that nobody misses: who has one already may ask."""
-        if self._lent >= self._limit - 1 or self._free.locked():
-            yield None
-            return
-        await self._free.acquire()
-        shell = await self._take()
-        if shell is None:
-            yield None
-            return
-        async with self._lending(shell):
-            yield shell
-
-    @contextlib.asynccontextmanager
-    async def _lending(self, shell: Shell) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            # One that still has something to do will never be asked for it.
-            if shell.idle:
-                self._idle.append(shell)
-            else:
-                shell.kill()
-                self._open -= 1
-            self._lent -= 1
-            self._free.release()
-
-    async def _take(self, *, wide: bool = False) -> Shell | None:
-        """Return a shell for a place that was free, None if the host allows no more."""
-        import asyncssh
-
-        self._lent += 1
-        try:
-            if shell := self._from_idle(self._window if wide else 0):
-                return shell
-            try:
-                return await self._new()
-            except asyncssh.ChannelOpenError as error:
-                if self.connection.is_closed():
-                    raise ConnectionCut from error
-                if shell := self._from_idle(0):
-                    return shell
-                if not self._open:
-                    raise HostError(f"{self._name} opens no channel: {error.reason}") from error
-        except BaseException as error:
-            self._lent -= 1
-            self._free.release()
-            if isinstance(error, (OSError, asyncssh.Error)):
-                raise ConnectionCut from error
-            raise
-        # The host allows fewer than we thought: this place stays taken.
-        self._lent -= 1
-        self._limit -= 1
-        return None
-
-    def _from_idle(self, window: int) -> Shell | None:
-        self._open -= sum(not each.alive for each in self._idle)
-        self._idle = [each for each in self._idle if each.alive]
-        for shell in reversed(self._idle):
-            if shell.window >= window:
-                self._idle.remove(shell)
-                return shell
-        return None
-
-    async def _new(self) -> Shell:
-        shell = Shell(self.connection, self._counts, self._window or _NARROW)
-        self._open += 1
-        began = time.monotonic()
-        try:
-            await shell.open()
-        except BaseException:
-            self._open -= 1
-            raise
-        if not self._window:
-            # To open a channel and to start a program are a round trip each.
-            round_trip_s = (time.monotonic() - began) / 2
-            self._window = int(min(_WIDEST, max(_NARROW, round_trip_s * _FASTEST_PER_S)))
-        return shell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import random
 import secrets
 import time
@@ -14,13 +15,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact
 from cosmos_jobs.hosts import dial, download, upload
-from cosmos_jobs.hosts.shells import ConnectionCut, Counts, Shells
+from cosmos_jobs.hosts.pool import Shells
+from cosmos_jobs.hosts.shells import ConnectionCut, Counts
 from cosmos_jobs.protocols import Completed, Upload
 
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
 
 Result = TypeVar("Result")
+
+# asyncio tells of each write to a connection that was just lost, on stderr; so do we, once.
+logging.getLogger("asyncio").addFilter(lambda record: "socket.send()" not in str(record.msg))
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
@@ -187,7 +192,7 @@ class SSHHost:
                     raise self._no_contact("it is cut again and again", since) from error
 
     def _no_contact(self, reason: str, since: float) -> NoContact:
-        clock = time.strftime("%H:%M:%S", time.localtime(since))
+        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
         return NoContact(
             f"no contact with {self.name} since {clock}: {reason}",
             hint="what runs there goes on; cosmos-jobs doctor tells what is wrong",

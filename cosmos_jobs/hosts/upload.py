@@ -10,12 +10,14 @@ import secrets
 import tarfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from shlex import join, quote
 
-from cosmos_jobs.errors import TransferError
+from cosmos_jobs.errors import HostError, TransferError
 from cosmos_jobs.hosts import parts
+from cosmos_jobs.hosts.pool import Shells
 from cosmos_jobs.hosts.scripts import DAMAGED, folder, name, refused
-from cosmos_jobs.hosts.shells import PACKET, Shells, all_of
+from cosmos_jobs.hosts.shells import PACKET, all_of
 from cosmos_jobs.hosts.sources import SourceChanged, opened
 from cosmos_jobs.protocols import Upload
 
@@ -23,10 +25,17 @@ SMALL = 4 << 20
 GROUP_BYTES, GROUP_FILES = 16 << 20, 500
 _ASKED = 2000
 
-# Prints the numbers of the files that are not there.
+# Prints the numbers of the files that are not there. The others are marked as in use:
+# what was not for an hour may be pruned.
 _ASK = """\
 n=0
-for f do [ -e "$f" ] || echo $n; n=$((n + 1)); done
+for f do
+  shift
+  if [ -e "$f" ]; then set -- "$@" "$f"; else echo $n; fi
+  n=$((n + 1))
+done
+[ $# = 0 ] || touch -c -- "$@" 2>/dev/null
+exit 0
 """
 
 # Files get their modes from the archive.
@@ -34,9 +43,11 @@ _UNPACK = """\
 clean() {{ cd {folder} && cd {staging} && rm -f -- {names}; cd {folder} && rmdir {staging}; }}
 mkdir -p {folder} && mkdir {staging} || exit 1
 trap clean EXIT
+trap 'exit 1' TERM
 head -c {size} | tar -xof - -C {staging} || exit 1
 cd {staging} || exit 1
 printf '%s\\n' {checks} | sha256sum -c --quiet >&2 || exit {damaged}
+sync -f .
 mv -f -t {folder} -- {names} || exit 1
 """
 
@@ -48,31 +59,57 @@ async def bring(
 
     Raises ConnectionCut when the connection is lost: then it is to be called again.
     """
-    wrong: dict[str, str] = {}
-    small: list[tuple[int, Upload]] = []
-    big: list[Upload] = []
-    for each in await _missing(shells, uploads, host):
+    work = _Work(shells, host, identity)
+    small, big = work.sorted(await _missing(shells, uploads, host))
+    # After a refusal those under way go on to their ends: so they clean up after themselves.
+    await all_of(*map(work.alone, big), *map(work.together, _groups(small)))
+    if work.refusals:
+        raise work.refusals[0]
+    return work.wrong
+
+
+class _Work:
+    """What a call for uploads does, and what goes wrong with it."""
+
+    def __init__(self, shells: Shells, host: str, identity: str) -> None:
+        self._shells = shells
+        self._host = host
+        self._identity = identity
+        self.wrong: dict[str, str] = {}
+        self.refusals: list[HostError] = []
+
+    def sorted(self, uploads: Iterable[Upload]) -> tuple[list[tuple[int, Upload]], list[Upload]]:
+        """Return the small files, with their sizes, and the big ones."""
+        small, big = [], []
+        for each in uploads:
+            with self._noting(each):
+                size = _size(each)
+                if size < SMALL:
+                    small.append((size, each))
+                else:
+                    big.append(each)
+        return small, big
+
+    async def alone(self, upload: Upload) -> None:
+        """Bring a big file."""
+        async with self._shells.big_uploads:
+            with self._noting(upload):
+                if not self.refusals:
+                    await parts.bring(self._shells, upload, self._host, self._identity)
+
+    async def together(self, group: list[Upload]) -> None:
+        """Bring small files of one folder."""
+        with self._noting(group[0]):
+            self.wrong |= await _together(self._shells, group, self._host, self._identity)
+
+    @contextmanager
+    def _noting(self, upload: Upload) -> Iterator[None]:
         try:
-            size = _size(each)
+            yield
         except SourceChanged as change:
-            wrong[each.target] = str(change)
-            continue
-        if size < SMALL:
-            small.append((size, each))
-        else:
-            big.append(each)
-
-    async def alone(each: Upload) -> None:
-        try:
-            await parts.bring(shells, each, host, identity)
-        except SourceChanged as change:
-            wrong[each.target] = str(change)
-
-    async def together(group: list[Upload]) -> None:
-        wrong.update(await _together(shells, group, host, identity))
-
-    await all_of(*map(alone, big), *map(together, _groups(small)))
-    return wrong
+            self.wrong[upload.target] = str(change)
+        except HostError as error:
+            self.refusals.append(error)
 
 
 def _size(upload: Upload) -> int:

@@ -88,6 +88,9 @@ occupied() {
 
 # Remove our container. What is left where Docker stays away is left to `occupied`.
 remove_container() {
+  # Docker's last words may be about its help; its first say what is wrong.
+  ! tail -n 1 log | grep -q 'docker run --help' ||
+    { grep -m 1 -vi '^warning' log > docker.err && cat docker.err >> log; }
   tries=0
   until docker rm --force "$batch" > docker.err 2>&1 ||
     grep -qiE 'no such container|already in progress' docker.err; do

@@ -43,6 +43,12 @@ find . -maxdepth 1 -type f -mmin "+$MIN_AGE" | while read -r file; do
   echo "$name $(size_of "$file")"
   [ -z "$delete" ] || rm -f "$file"
 done
+# What an upload that was cut has left.
+find . -maxdepth 1 -type d -name '.????????????.????????????' -mmin "+$MIN_AGE" |
+  while read -r folder; do
+    echo "${folder#./} $(size_of "$folder")"
+    [ -z "$delete" ] || find "$folder" -delete
+  done
 cd ../runs 2>/dev/null && [ -n "$delete" ] || exit 0
 for run in rs_*; do
   [ -s "$run" ] && read -r held < "$run" && [ ! -d "../batches/$held" ] && rm -f "./$run"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +12,19 @@ from invoke.tasks import task
 
 PYTHON = sys.executable
 HERE = Path(__file__).parent
+
+PROGRAMS = {
+    "sshd": "openssh-server",
+    "ssh": "openssh-client",
+    "dockerd": "docker.io",
+    "docker": "docker.io",
+    "flock": "util-linux",
+    "mount": "mount",
+    "ps": "procps",
+    "git": "git",
+    "rsync": "rsync",
+}
+"""What the tests and benchmarks call, each with Debian's package of it."""
 
 
 @task(help={"options": "More options of pytest."})
@@ -46,8 +61,30 @@ def samples(context: Context) -> None:
 
 @task
 def provision(context: Context) -> None:
-    """Install what the tests need beside Python packages: nothing so far."""
-    print("nothing to install")
+    """Install what the tests need beside Python packages; on Debian, as root."""
+    lacking = {each: package for each, package in PROGRAMS.items() if not _installed(each)}
+    if not lacking:
+        print(f"nothing to install: {', '.join(PROGRAMS)} are there")
+        return
+    packages = " ".join(sorted(set(lacking.values())))
+    print(f"missing: {', '.join(lacking)}")
+    if not _installed("apt-get") or os.geteuid() != 0:
+        print(f"install them by hand; on Debian or Ubuntu: sudo apt-get install {packages}")
+        print("until then, the tests that need them are skipped")
+        return
+    quietly = {"DEBIAN_FRONTEND": "noninteractive"}
+    install = "apt-get install -q -y --no-install-recommends"
+    context.run("apt-get update -q", env=quietly, echo=True)
+    context.run(f"{install} {packages}", env=quietly, echo=True)
+    if not _installed("docker"):
+        # In Debian 13 the client is a package of its own.
+        context.run(f"{install} docker-cli", env=quietly, echo=True)
+
+
+def _installed(program: str) -> bool:
+    """Return whether a program is there, perhaps where only root looks for it."""
+    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    return shutil.which(program, path=places) is not None
 
 
 def _beside(program: str) -> Path | None:

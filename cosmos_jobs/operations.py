@@ -474,12 +474,19 @@ class WorkflowOperations:
             chosen |= dict.fromkeys(each for each in found if known.states[each] in states)
         return tuple(chosen)
 
-    def retrying(self, run_ids: Sequence[str]) -> Planned:
+    def retrying(self, run_ids: Sequence[str], target: str = "") -> Planned:
         """Return the plan that starts runs again, from the job files that ask for them.
 
-        Raises UsageError for one that no job file asks for any more.
+        They run where they ran last, or on `target`. Raises UsageError for one
+        that no job file asks for any more, and when that was on several targets.
         """
         known = self.store.snapshot()
+        last = sorted({each.target for run_id in run_ids if (each := known.runs[run_id].last)})
+        if not target and len(last) > 1:
+            raise UsageError(
+                f"these runs were on several targets: {', '.join(last)}",
+                hint="say where they are to run now: --target NAME, or name fewer",
+            )
         root = self.project.root
         paths: dict[str, None] = {}
         for run_id in run_ids:
@@ -490,7 +497,8 @@ class WorkflowOperations:
                     f"the job file that asked for {run_id} is gone", hint="restore it, then retry"
                 )
             paths[str(root / there)] = None
-        return self.plan(Selection(tuple(paths), only=tuple(run_ids), force=True))
+        where = target or "".join(last)
+        return self.plan(Selection(tuple(paths), where, only=tuple(run_ids), force=True))
 
     def _relative(self, name: str) -> str:
         path, root = Path(name).resolve(), self.project.root.resolve()

@@ -74,6 +74,7 @@ class Reconciler:
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._known = Snapshot({}, {}, {}, {})
         self._finished: dict[Site, list[str]] = {}
+        self._seen: set[str] = set()
         self._said: set[str] = set()
         self._write_s = 0.0
 
@@ -194,6 +195,7 @@ class Reconciler:
                     last = self._known.runs[run_id].last
                     if last is not None and last.batch not in self._watches:
                         self._watches[last.batch] = self._watch(self._known.batches[last.batch])
+            self._seen.update(self._watches)
         return bool(self._watches)
 
     def _watch(self, batch: Batch) -> Watch:
@@ -425,7 +427,7 @@ class Reconciler:
         for watch in watches:
             waits_for = watch.status.waits_for
             # That our own batches wait for one another is nothing to tell.
-            if waits_for and not any(batch in waits_for for batch in self._watches):
+            if waits_for and not any(batch in waits_for for batch in self._seen):
                 self._say_once(f"{watch.batch.host}: waits for {waits_for}")
         frames = sum(watch.engine.progress(watch.status.log) for watch in watches)
         lanes = tuple(watch.lane() for watch in watches if watch.status.life is Life.RUNNING)

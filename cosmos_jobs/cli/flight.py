@@ -167,6 +167,7 @@ def cancel_command(
 @click.command("retry")
 @common.names
 @click.option("--blocked", is_flag=True, help="Also runs that a guardrail refused.")
+@click.option("--target", metavar="NAME", default="", help="Run on this target instead.")
 @click.option("--max-runs", type=click.IntRange(min=0), default=1000, show_default=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @common.connecting
@@ -175,6 +176,7 @@ def cancel_command(
 def retry_command(
     names: tuple[str, ...],
     blocked: bool,
+    target: str,
     max_runs: int,
     yes: bool,
     connect_timeout: float,
@@ -184,8 +186,8 @@ def retry_command(
 ) -> None:
     """Run again what failed, was lost or was cancelled.
 
-    It starts nothing else. Without a name it is everything in the store. Exit code 1 when a run did
-    not succeed.
+    It starts nothing else, and starts them where they ran last. Without a
+    name it is everything in the store. Exit code 1 when a run did not succeed.
 
     \b
     Examples:
@@ -200,7 +202,7 @@ def retry_command(
     if not runs:
         common.echo("Nothing to retry.")
         return
-    planned = ops.retrying(runs)
+    planned = ops.retrying(runs, target)
     jobs.carry_out(
         ops,
         planned,

@@ -2,6 +2,7 @@
 # Only what has a name of ours is looked at, and nothing is followed out of its folder.
 
 MIN_AGE=60 # minutes: an input may have been brought for a batch that is about to come
+OLD=10080  # minutes, a week: control maps are only computed anew
 cd "$root/batches" 2>/dev/null || exit 0
 
 size_of() { set -- $(du -sk "$1"); echo $(($1 * 1024)); }
@@ -11,7 +12,11 @@ is_needed() {
   for mark in "$1"/needed/*; do
     [ -e "$mark" ] && [ "${mark##*/}" != "$owner" ] && return 0
   done
-  [ -d "$1/claim" ] || return 1
+  if [ ! -d "$1/claim" ]; then
+    # It may be just being written.
+    [ -n "$(find "$1" -maxdepth 0 -mmin "-$MIN_AGE")" ]
+    return
+  fi
   [ -s "$1/exit" ] || [ -s "$1/refused" ] && return 1
   [ -n "$(containers "$1")" ] && return 0
   pid= born_then=
@@ -32,7 +37,7 @@ for batch in ba_*; do
   echo "$batch $(size_of "$batch")"
   [ -z "$delete" ] || find "./$batch" -delete
 done
-cd ../inputs 2>/dev/null || exit 0
+cd "$root/inputs" 2>/dev/null || exit 0
 find . -maxdepth 1 -type f -mmin "+$MIN_AGE" | while read -r file; do
   name=${file#./}
   sha=${name#.????????????.}
@@ -49,7 +54,13 @@ find . -maxdepth 1 -type d -name '.????????????.????????????' -mmin "+$MIN_AGE" 
     echo "${folder#./} $(size_of "$folder")"
     [ -z "$delete" ] || find "$folder" -delete
   done
-cd ../runs 2>/dev/null && [ -n "$delete" ] || exit 0
+if cd "$root/cache" 2>/dev/null; then
+  find . -maxdepth 1 -type f -mmin "+$OLD" | while read -r file; do
+    echo "cache/${file#./} $(size_of "$file")"
+    [ -z "$delete" ] || rm -f "$file"
+  done
+fi
+cd "$root/runs" 2>/dev/null && [ -n "$delete" ] || exit 0
 for run in rs_*; do
   [ -s "$run" ] && read -r held < "$run" && [ ! -d "../batches/$held" ] && rm -f "./$run"
 done

@@ -1,0 +1,386 @@
+"""GPU hosts by SSH, as users meet them: every command against real servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import docker
+from tests.docker import Dockerd
+from tests.fixtures_ssh import Servers
+from tests.remote import Remote, StandIn, target
+from tests.servers import Home, Server
+
+from .conftest import frames
+from .test_recording import RECORDING
+
+pytest_plugins = ["tests.fixtures_docker"]
+
+
+class Lab:
+    """A project with one target, `gpu`, whose hosts are servers on loopback."""
+
+    def __init__(self, folder: Path, home: Home, servers: Servers) -> None:
+        self.root = folder / "the root"
+        self.stand_in = StandIn(folder / "stand-in")
+        self.project = Remote(folder / "project", home)
+        self._start = servers
+        self.servers: list[Server] = []
+
+    def open(self, *hosts: str, **settings: Any) -> None:
+        """Start hosts that work with the stand-in; `settings` are of the target."""
+        self.servers = [self._start(host) for host in hosts]
+        self.configure(*hosts, **settings)
+
+    def configure(self, *hosts: str, seconds: float = 0, **settings: Any) -> None:
+        """Write the project file; each run takes `seconds`."""
+        installation = settings.pop("installation", self.stand_in.installation(seconds))
+        self.project.configure(gpu=target(hosts, self.root, installation, **settings))
+
+    def states(self) -> list[str]:
+        return [str(each["state"]) for each in self.project.runs()]
+
+    def ids(self) -> list[str]:
+        return [str(each["id"]) for each in self.project.runs()]
+
+    def batches(self) -> list[Path]:
+        return sorted((self.root / "batches").glob("ba_*"))
+
+    def engines(self) -> list[int]:
+        """Return the processes of the engine, which work in a batch's folder."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if (process / "cwd").readlink().is_relative_to(self.root):
+                    found.append(int(process.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def lab(tmp_path: Path, ssh_home: Home, ssh_servers: Servers) -> Lab:
+    """Return a project that has no host yet."""
+    return Lab(tmp_path, ssh_home, ssh_servers)
+
+
+def until(met: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.03)
+
+
+# --- the real engine ----------------------------------------------------------------------
+
+HANDOVER = {
+    "version": 1,
+    "name": "handover",
+    "videos": {"arms": str(RECORDING)},
+    "prompts": {"kitchen": "Two robot arms hand over a cup in a bright kitchen"},
+    "weights": {"balanced": [0.25, 0.25, 0.25, 0.25], "edges": {"edge": 1.0}},
+    "params": {"resolution": "256", "max_frames": 9, "seed": [1, 2]},
+}
+
+
+@pytest.mark.skipif(not RECORDING.is_dir(), reason=f"the recording is not in {RECORDING}")
+@pytest.mark.parametrize("how", ["bare", "docker"])
+def test_a_real_recording_is_made_on_two_hosts(
+    request: pytest.FixtureRequest, lab: Lab, ssh_servers: Servers, how: str
+) -> None:
+    installation: dict[str, Any] = {"venv": sys.prefix}
+    lines: tuple[str, ...] = ()
+    if how == "docker":
+        engine: Dockerd = request.getfixturevalue("dockerd")
+        lines = (f"SetEnv DOCKER_HOST={engine.host}",)
+        installation["docker"] = docker.settings()
+    servers = [ssh_servers(name, *lines) for name in ("gpu-1", "gpu-2")]
+    lab.configure("gpu-1", "gpu-2", installation=installation, max_batch=1)
+    lab.project.job.write_text(json.dumps(HANDOVER))
+
+    first = lab.project.run("apply", "-v", "jobs/small.yaml")
+    connected = [server.connections for server in servers]
+    second = lab.project.run("apply", "-v", "jobs/small.yaml")
+
+    made = lab.project.root / "outputs" / "handover" / "kitchen"
+    names = [f"{w}-seed{s}.mp4" for w in ("balanced", "edges") for s in (1, 2)]
+    assert sorted(each.name for each in made.iterdir()) == names
+    assert [frames(made / name) for name in names] == [9] * 4
+    found = []
+    for run in lab.ids():
+        folder = lab.project.root / "outputs" / "runs" / run
+        found.append(json.loads((folder / "manifest.json").read_text()))
+        assert frames(folder / "controls" / "edge.mp4") == 9
+    assert {each["target"] for each in found} == {"gpu"}
+    assert {each["host"] for each in found} == {"gpu-1", "gpu-2"}
+    traffic = [line for line in first.stderr.splitlines() if " connection" in line]
+    assert len(traffic) == 2, first.stderr
+    assert connected == [1, 1]
+    assert "4 up to date" in second.stdout
+    assert second.stderr == ""
+    assert [server.connections for server in servers] == connected
+
+
+# --- to leave, to come back ---------------------------------------------------------------
+
+
+def test_work_goes_on_without_us_and_watch_ends_it(lab: Lab) -> None:
+    lab.open("gpu-1", seconds=0.5)
+    lab.project.sweep(4)
+
+    began = time.monotonic()
+    left = lab.project.run("apply", "--detach").stdout
+    took_s = time.monotonic() - began
+    made = len(lab.stand_in.made())
+    status = lab.project.run("status").stdout
+    flight = json.loads(lab.project.run("status", "--format", "json").stdout)
+    watched = lab.project.run("watch").stdout
+
+    assert "Follow them: cosmos-jobs watch" in left
+    assert made < 4, f"apply --detach took {took_s} s"
+    (batch,) = lab.batches()
+    assert "gpu-1" in status
+    assert batch.name in status
+    assert [(each["host"], each["batch"]) for each in flight["in_flight"]] == [
+        ("gpu-1", batch.name)
+    ]
+    assert sum(flight["jobs"]["small"].values()) == 4
+    assert "4 succeeded" in watched
+    assert "Nothing is in flight" in lab.project.run("watch").stdout
+    assert sorted(lab.stand_in.made()) == sorted(lab.ids())
+
+
+def test_another_store_gets_what_a_host_has_made_already(lab: Lab, tmp_path: Path) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(2)
+    lab.project.run("apply")
+    other = Remote(tmp_path / "another", lab.project.home)
+    other.configure(gpu=target(["gpu-1"], lab.root, lab.stand_in.installation()))
+    other.sweep(2)
+
+    other.run("apply")
+
+    assert [each["state"] for each in other.runs()] == ["succeeded", "succeeded"]
+    assert len(list((other.root / "outputs" / "small").rglob("*.mp4"))) == 2
+    assert len(lab.stand_in.lines("begin")) == 2
+
+
+def test_a_canary_that_fails_starts_nothing_else(lab: Lab) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(4, "They FAIL")
+    bad = lab.project.run("apply", "--canary", "1", exit_code=1).stdout
+    tried = len(lab.stand_in.lines("begin"))
+    lab.project.sweep(4)
+
+    good = lab.project.run("apply", "--canary", "1").stdout
+
+    assert tried == 1
+    assert "A canary did not succeed: 3 others were not started." in bad
+    assert "4 succeeded" in good
+    assert len(lab.stand_in.made()) == 4
+
+
+def test_a_log_is_streamed_while_it_is_written(lab: Lab) -> None:
+    lab.open("gpu-1", seconds=0.7)
+    lab.project.sweep(3)
+    lab.project.run("apply", "--detach")
+    run = lab.ids()[0]
+
+    process = lab.project.start("logs", run[:8], "-f")
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    made = len(lab.stand_in.made())
+    rest, err = process.communicate(timeout=30)
+    lab.project.run("watch")
+    later = lab.project.run("logs", run).stdout
+
+    assert (process.returncode, err) == (0, "")
+    assert first == "progress 1 of 3\n"
+    assert made < 3
+    assert rest.splitlines() == ["progress 2 of 3", "progress 3 of 3"]
+    assert later.splitlines()[-1] == "progress 3 of 3"
+
+
+def test_fetch_collects_what_is_made_and_brings_back_what_was_deleted(lab: Lab) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(2)
+    lab.project.run("apply", "--detach")
+    until(lambda: len(lab.stand_in.made()) == 2 and (lab.batches()[0] / "exit").exists())
+    lab.project.run("fetch")
+    videos = sorted((lab.project.root / "outputs").rglob("output.mp4"))
+    before = [each.read_bytes() for each in videos]
+    for each in (lab.project.root / "outputs").rglob("*.mp4"):
+        each.unlink()
+
+    lab.project.run("fetch", "small")
+
+    assert lab.states() == ["succeeded", "succeeded"]
+    assert [each.read_bytes() for each in videos] == before
+    assert len(list((lab.project.root / "outputs" / "small").rglob("*.mp4"))) == 2
+    assert len(lab.stand_in.lines("begin")) == 2
+    assert "2 up to date" in lab.project.run("apply").stdout
+
+
+# --- to stop, to try again ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["run", "job", "all"])
+def test_cancel_ends_what_is_meant(lab: Lab, what: str) -> None:
+    lab.open("gpu-1", max_batch=1)
+    lab.project.sweep(2, "They HANG")
+    lab.project.run("apply", "--detach")
+    until(lambda: lab.stand_in.lines("begin"))
+    ((run, _),) = lab.stand_in.lines("begin")
+    names = {"run": [run], "job": ["small"], "all": ["--all"]}[what]
+
+    said = lab.project.run("cancel", *names).stdout
+    one = lab.states()
+    others = lab.engines()
+    if what == "run":
+        lab.project.run("cancel", "--all")
+
+    assert said == f"Stopped {'1 run' if what == 'run' else '2 runs'}.\n"
+    assert one.count("cancelled") == (1 if what == "run" else 2)
+    assert bool(others) == (what == "run")
+    assert lab.states() == ["cancelled", "cancelled"]
+    assert lab.engines() == []
+
+
+@pytest.mark.parametrize("what", ["run", "job"])
+def test_retry_runs_again_what_failed_and_nothing_else(lab: Lab, what: str) -> None:
+    lab.open("gpu-1", installation={"venv": "/opt/none"})
+    lab.project.sweep(2)
+    failed = lab.project.run("apply", exit_code=1).stdout
+    lab.configure("gpu-1")
+
+    lab.project.run("retry", lab.ids()[0] if what == "run" else "small")
+
+    assert "the program /opt/none/bin/python is not there" in failed
+    assert "install it, or correct `venv`; check it: cosmos-jobs doctor" in failed
+    assert sorted(lab.states()) == sorted(
+        ["succeeded", "failed"] if what == "run" else ["succeeded", "succeeded"]
+    )
+    assert len(lab.stand_in.lines("begin")) == (1 if what == "run" else 2)
+    assert "Nothing to retry" in lab.project.run("retry", lab.ids()[0]).stdout
+
+
+def test_retry_goes_where_the_runs_were_last(lab: Lab) -> None:
+    lab.open("gpu-1", installation={"venv": "/opt/none"})
+    settings = json.loads((lab.project.root / "cosmos-jobs.yaml").read_text())["targets"]
+    lab.project.configure(local={}, **settings)
+    lab.project.sweep(1)
+    lab.project.run("apply", "--target", "gpu", exit_code=1)
+
+    lab.project.run("retry", "small", exit_code=1)
+    lab.project.run("retry", "small", "--target", "local")
+
+    attempts = lab.project.runs()[0]["attempts"]
+    assert isinstance(attempts, list)
+    assert [each["target"] for each in attempts] == ["gpu", "gpu", "local"]
+    assert "Nothing to retry" in lab.project.run("retry", "small").stdout
+
+
+# --- what is left on a host ---------------------------------------------------------------
+
+
+def test_prune_removes_from_a_host_what_nobody_needs(lab: Lab) -> None:
+    lab.open("gpu-1", max_batch=1)
+    lab.project.sweep(2)
+    lab.project.run("apply")
+    kept, going = lab.batches()
+    (kept / "needed" / "000000000000").touch()
+    (uploaded,) = (lab.root / "inputs").iterdir()
+    (lab.root / "ours.txt").touch()
+
+    young = lab.project.run("prune", "--remote", "--dry-run").stdout
+    (kept / "needed" / "000000000000").unlink()
+    both = lab.project.run("prune", "--remote", "--dry-run").stdout
+    os.utime(uploaded, (time.time() - 7200, time.time() - 7200))
+    (kept / "needed" / "000000000000").touch()
+    lab.project.run("prune", "--remote", "--yes")
+    one = lab.batches(), uploaded.exists()
+    (kept / "needed" / "000000000000").unlink()
+    lab.project.run("prune", "--remote", "--target", "gpu", "--yes")
+
+    assert going.name in young
+    assert kept.name not in young
+    assert uploaded.name not in young
+    assert kept.name in both
+    assert uploaded.name not in both
+    assert one == ([kept], True), "what a batch that is needed came from stays with it"
+    assert (lab.batches(), uploaded.exists()) == ([], False)
+    assert (lab.root / "ours.txt").exists()
+    assert "2 up to date" in lab.project.run("apply").stdout
+
+
+@pytest.mark.parametrize("lost", ["store", "store and outputs"])
+def test_a_lost_store_is_rebuilt_without_running_anything(lab: Lab, lost: str) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(3)
+    lab.project.run("apply")
+    before = {each["id"]: each["output"] for each in lab.project.runs()}
+    shutil.rmtree(lab.project.root / ".cosmos-jobs")
+    if lost == "store and outputs":
+        shutil.rmtree(lab.project.root / "outputs")
+
+    said = lab.project.run("adopt", "gpu").stdout
+
+    assert "Adopted 3 runs." in said
+    assert {each["id"]: each["output"] for each in lab.project.runs()} == before
+    assert "3 up to date" in lab.project.run("apply").stdout
+    assert len(list((lab.project.root / "outputs" / "small").rglob("*.mp4"))) == 3
+    assert len(lab.stand_in.lines("begin")) == 3
+
+
+# --- trust --------------------------------------------------------------------------------
+
+
+def test_a_host_that_nobody_knows_is_refused_until_it_is_accepted(
+    lab: Lab, ssh_servers: Servers
+) -> None:
+    server = ssh_servers("gpu-1", known=False)
+    lab.configure("gpu-1")
+    lab.project.sweep(1)
+
+    refused = lab.project.run("apply", exit_code=5).stderr
+    doctor = lab.project.run("doctor", "gpu", "--accept-new-host-key").stdout
+    lab.project.run("apply")
+
+    assert "cosmos-jobs doctor --accept-new-host-key" in refused
+    assert "SHA256:" in refused
+    assert "accepted" in doctor
+    assert "Nothing is missing" in doctor
+    assert lab.states() == ["succeeded"]
+    server.stop()
+
+
+# --- names --------------------------------------------------------------------------------
+
+
+def test_names_and_texts_are_data_on_a_host_too(lab: Lab) -> None:
+    lab.root = lab.root.with_name('it\'s the "root" $(touch hacked) `touch hacked`; ü')
+    lab.open("gpu-1")
+    clips = lab.project.root / "clips" / 'a\'s "clip" $(touch hacked)'
+    (lab.project.root / "clips" / "a").rename(clips)
+    text = 'It\'s "so" $(touch hacked)\n`touch hacked`; touch hacked \\ -- ü\n'
+    lab.project.sweep(2, text, videos={"a": str(clips.relative_to(lab.project.root))})
+
+    lab.project.run("apply", "--detach")
+    lab.project.run("watch")
+
+    assert lab.states() == ["succeeded", "succeeded"]
+    (batch,) = lab.batches()
+    told = [json.loads(line) for line in (batch / "runs.jsonl").read_text().splitlines()]
+    assert {each["prompt"] for each in told} == {text.rstrip()}
+    assert not list(lab.project.root.parent.rglob("hacked"))
+    # Where a shell begins that comes by SSH.
+    assert not (Path(pwd.getpwuid(os.geteuid()).pw_dir) / "hacked").exists()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +12,7 @@ import orjson
 from cosmos_jobs import digests, documents, files
 from cosmos_jobs.errors import TransferError
 from cosmos_jobs.model import Outcome, Output, PromptRecord, Record, State, Status
-from cosmos_jobs.outputs import Outputs
+from cosmos_jobs.outputs import MANIFEST, Outputs
 from cosmos_jobs.sites import Site
 from cosmos_jobs.watches import Watch
 
@@ -69,49 +67,35 @@ class Collector:
         Raises NoContact: then nothing is decided.
         """
         run_id, outcome = record.run.id, watch.outcomes[record.run.id]
-        async with self._room:
+        with self._outputs.arriving(run_id) as arriving:
             try:
-                made = await self._brought(site, watch, run_id, outcome)
+                async with self._room:
+                    made = await _brought(site, watch, outcome, arriving)
             except TransferError as error:
                 made = error.message
-        if isinstance(made, str):
-            watch.outcomes[run_id] = Outcome(State.FAILED, made)
-            return
-        folder = self._outputs.folder(run_id)
-        self.keep_log(watch, run_id)
-        document = _manifest(site, watch, record, prompt, outcome, made)
-        files.write(folder / "manifest.json", document)
+            if isinstance(made, str):
+                watch.outcomes[run_id] = Outcome(State.FAILED, made)
+                return
+            (arriving / "log.txt").write_text(watch.status.log)
+            document = _manifest(site, watch, record, prompt, outcome, made)
+            files.write(arriving / MANIFEST, document)
+            self._outputs.receive(run_id, arriving)
         self._outputs.link(record)
         watch.outputs[run_id] = made
-
-    async def _brought(
-        self, site: Site, watch: Watch, run_id: str, outcome: Outcome
-    ) -> Output | str:
-        """Fetch the files of a run; return what is wrong with them, or put them in their place."""
-        folder = self._outputs.folder(run_id)
-        # Another process may be fetching the same.
-        arriving = folder.with_name(f".{run_id}.{secrets.token_hex(4)}")
-        paths = {site.executor.path(watch.batch.id, path): path for path in outcome.files.values()}
-        names = {path: name for name, path in outcome.files.items()}
-        try:
-            sha256 = await site.host.get(
-                {there: arriving / names[path] for there, path in paths.items()}
-            )
-            found = {names[path]: sha256.get(there, "") for there, path in paths.items()}
-            made = await asyncio.to_thread(_checked, arriving, found, outcome)
-            if not isinstance(made, str):
-                for name in found:
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    (arriving / name).replace(folder / name)
-            return made
-        finally:
-            shutil.rmtree(arriving, ignore_errors=True)
 
     def keep_log(self, watch: Watch, run_id: str) -> None:
         """Leave the end of the batch's log where a run's files are: also where it failed."""
         folder = self._outputs.folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text(watch.status.log)
+
+
+async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> Output | str:
+    """Fetch the files of a run into a folder; return its video, or what is wrong with them."""
+    names = {site.executor.path(watch.batch.id, path): name for name, path in outcome.files.items()}
+    sha256 = await site.host.get({path: folder / name for path, name in names.items()})
+    found = {name: sha256.get(path, "") for path, name in names.items()}
+    return await asyncio.to_thread(_checked, folder, found, outcome)
 
 
 def _checked(folder: Path, found: Mapping[str, str], outcome: Outcome) -> Output | str:

@@ -18,6 +18,12 @@ _FAULTS = {
 }
 
 
+def hint(why: str) -> str:
+    """Return what to do about a machine that cannot do what it was asked to, in its own words."""
+    room = "free some: cosmos-jobs prune --remote; " if "No space left" in why else ""
+    return f"{room}look closer: cosmos-jobs doctor; then repeat: nothing is lost"
+
+
 def explain(status: Status) -> str:
     """Return why a batch that has exited left a run unmade: the reason, and a hint below it."""
     kind, _, about = status.fault.partition(" ")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cosmos_jobs import files
 from cosmos_jobs.model import Record
 
+MANIFEST = "manifest.json"
 _RUN = re.compile(r"rs_[0-9a-f]{16}")
 
 
@@ -29,6 +33,35 @@ class Outputs:
     def video(self, run_id: str) -> Path:
         """Return a run's video."""
         return self.folder(run_id) / "output.mp4"
+
+    @contextmanager
+    def arriving(self, run_id: str) -> Iterator[Path]:
+        """Yield a folder beside a run's own, for files that are not checked yet.
+
+        It goes with all that is left in it, and so do those of processes that
+        were killed: what nobody has locked any more is nobody's.
+        """
+        final = self.folder(run_id)
+        folder = final.with_name(f".{run_id}.{secrets.token_hex(4)}")
+        folder.mkdir(parents=True)
+        try:
+            with _locked(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            for left in final.parent.glob(f".{run_id}.*"):
+                with _locked(left) as ours:
+                    if ours:
+                        shutil.rmtree(left, ignore_errors=True)
+
+    def receive(self, run_id: str, arriving: Path) -> None:
+        """Put all files of a folder that arrived into a run's own, the manifest last."""
+        final = self.folder(run_id)
+        arrived = [each for each in arriving.rglob("*") if each.is_file()]
+        for each in sorted(arrived, key=lambda each: each.name == MANIFEST):
+            place = final / each.relative_to(arriving)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            each.replace(place)
 
     def place(self, job: str, place: str) -> Path:
         """Return where people find a run of a job: `<job>/<prompt>/<label>.mp4`."""
@@ -61,6 +94,25 @@ class Outputs:
     def size(self, run_id: str) -> int:
         """Return how many bytes a run's folder holds."""
         return sum(each.stat().st_size for each in self.folder(run_id).rglob("*") if each.is_file())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock, as long as we live; False where another does, or none can be had."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        ours = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            ours = False
+        yield ours
+    finally:
+        os.close(handle)
 
 
 def _same(place: Path, video: Path) -> bool:

@@ -159,6 +159,7 @@ class Reconciler:
                 pause = max(TICK_S, self._write_s / WRITE_SHARE - (time.monotonic() - began))
                 await asyncio.sleep(pause)
         except asyncio.CancelledError:
+            self._say("stopping; Ctrl-C again quits at once")
             await self._dismiss()
             await self._stop(everywhere=False)
             raise

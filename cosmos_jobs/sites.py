@@ -120,7 +120,8 @@ class Fleet:
 
     def leave(self, site: Site, error: HostError, *, silent: bool) -> None:
         """Give a machine nothing more, and say why; until it answers again, if it is `silent`."""
-        if site.trouble is None:
+        # Where there is no other machine, it is what the whole command ends with.
+        if site.trouble is None and len(self.of(site.target.name)) > 1:
             self._access.say(error.message)
         site.trouble = error
         site.is_silent = silent

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from shlex import quote
 from typing import Any
 
+from cosmos_jobs import faults
 from cosmos_jobs.errors import ConnectionLost, HostError
 from cosmos_jobs.executors import scripts
 from cosmos_jobs.model import Life, Status
@@ -26,7 +28,9 @@ LOG_TAIL_BYTES = 8192
 LOG_PART_BYTES = 4 << 20
 CLAIM_GRACE_S = 10
 KILL_GRACE_S = 10
-TRIES = 20
+PATIENCE_S = 60
+"""How long a question is asked again whose answer is lost on the way each time."""
+
 NO_GPU = "cpu"
 """The lease of a machine whose engines need no GPU: one batch at a time."""
 
@@ -228,12 +232,13 @@ class ProcessExecutor:
         done = await self._done(script, timeout_s)
         if done.exit_code != 0:
             why = done.stderr.strip() or "its shell ended without a word"
-            raise HostError(f"{self._host.name} cannot {what}: {why}")
+            raise HostError(f"{self._host.name} cannot {what}: {why}", hint=faults.hint(why))
         return done.stdout
 
     async def _done(self, script: str, timeout_s: float) -> Completed:
         """Run a script to its end, again where that end is unknown: ours may all be repeated."""
-        for _ in range(TRIES - 1):
+        give_up = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up:
             with suppress(ConnectionLost):
                 done = await self._host.run(script, timeout_s=timeout_s)
                 if done.exit_code is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from cosmos_jobs import faults
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.hosts.shells import Reply
 
@@ -30,4 +31,5 @@ def refused(host: str, what: str, reply: Reply) -> HostError:
     lines = reply.stderr.decode(errors="replace").strip().splitlines()
     # The first complaint is the cause: tar, for one, has a last word on it.
     told = [line for line in lines if ": " in line] or lines or ["its shell ended"]
-    return HostError(f"{host}: {what}: {told[0].rpartition(': ')[2]}")
+    why = told[0].rpartition(": ")[2]
+    return HostError(f"{host}: {what}: {why}", hint=faults.hint(why))

@@ -68,19 +68,24 @@ class SSHHost:
     async def run(self, script: str, *, timeout_s: float = 60) -> Completed:
         """Run a POSIX shell script to its end; it is never run a second time by itself.
 
-        Raises ConnectionLost when the connection is cut meanwhile: it may have had an effect.
+        Raises ConnectionLost when the connection is cut meanwhile, or nothing
+        comes over it for `timeout_s`: it may have had an effect.
         """
-        began = time.time()
+        began, heard = time.time(), self._counts.received
         shells = await self._connected()
         try:
             async with asyncio.timeout(timeout_s):
                 async with shells.shell() as shell:
                     reply = await shell.call(f"exec </dev/null\n{script}")
         except TimeoutError as error:
-            raise HostError(f"{self.name} did not answer within {timeout_s:.0f} s") from error
+            reason = f"it did not answer within {timeout_s:.0f} s"
+            if self._counts.received > heard:
+                raise HostError(f"{self.name}: {reason}") from error
+            # A connection that is stalled may be noticed by nobody else for long.
+            shells.connection.abort()
+            raise self._lost(reason, began) from error
         except ConnectionCut as error:
-            lost = self._no_contact("the connection was lost", began)
-            raise ConnectionLost(lost.message, hint=lost.hint) from error
+            raise self._lost("the connection was lost", began) from error
         return Completed(
             reply.code,
             reply.stdout.decode(errors="replace"),
@@ -190,6 +195,10 @@ class SSHHost:
                 futile = futile + 1 if moved < _HARDLY_ANYTHING else 0
                 if futile == _FUTILE:
                     raise self._no_contact("it is cut again and again", since) from error
+
+    def _lost(self, reason: str, since: float) -> ConnectionLost:
+        told = self._no_contact(reason, since)
+        return ConnectionLost(told.message, hint=told.hint)
 
     def _no_contact(self, reason: str, since: float) -> NoContact:
         clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))

@@ -15,6 +15,9 @@ from cosmos_jobs.render.diagnostics import visible
 SHOWN = 8
 """How many runs of a group are named without -v."""
 
+LEAST_HOURS = 0.1
+"""GPU hours that are told exactly."""
+
 WIDTH = 80
 """Characters of a line without -v; what is longer ends in an ellipsis."""
 
@@ -137,12 +140,18 @@ def _cost(estimate: Estimate) -> str:
         return ""
     if estimate.runs == estimate.unknown:
         return "How long it takes is unknown until the first run."
-    price = f", {estimate.price:,.2f} at the target's price" if estimate.price else ""
-    hours = f" ({max(estimate.gpu_hours, 0.1):.1f} GPU hours{price})"
-    gpu = hours if estimate.gpu_hours else ""
     others = plural(estimate.unknown, "run")
     more = f", plus {others} of unknown length" if estimate.unknown else ""
-    return f"It takes about {duration(estimate.wall_s)}{gpu}{more}."
+    return f"It takes about {duration(estimate.wall_s)}{_gpu_time(estimate)}{more}."
+
+
+def _gpu_time(estimate: Estimate) -> str:
+    if not estimate.gpu_hours:
+        return ""
+    few = estimate.gpu_hours < LEAST_HOURS
+    hours = f"under {LEAST_HOURS}" if few else f"{estimate.gpu_hours:.1f}"
+    price = f", {estimate.price:,.2f} at the target's price" if estimate.price else ""
+    return f" ({hours} GPU hours{price})"
 
 
 def _wrapped(parts: list[str]) -> str:

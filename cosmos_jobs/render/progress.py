@@ -159,7 +159,7 @@ def _line(event: Event, places: dict[str, str], *, verbose: bool) -> str:
         return event.reason
     if event.kind is not Kind.FINISHED or (event.state in AS_WISHED and not verbose):
         return ""
-    reason = f": {event.reason}" if event.reason else ""
+    reason = f": {'; '.join(event.reason.splitlines())}" if event.reason else ""
     return f"{event.state}  {event.run_id}  {places.get(event.run_id, '')}{reason}"
 
 

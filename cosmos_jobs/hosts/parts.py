@@ -37,7 +37,7 @@ _WRITE = 1 << 16
 
 # Prints the digests of the blocks that are there.
 _BEGIN = """\
-if [ -e {target} ]; then echo there; exit; fi
+if [ -e {target} ]; then touch -c {target} 2>/dev/null; echo there; exit; fi
 mkdir -p {folder} || exit 1
 : >> {part} || exit 1
 size=$(stat -c %s {part}) || exit 1

@@ -14,7 +14,7 @@ from cosmos_jobs.claims import Claim, Claims
 from cosmos_jobs.collect import Collector, look
 from cosmos_jobs.engines import get as engine_named
 from cosmos_jobs.errors import HostError, NoContact
-from cosmos_jobs.model import IN_FLIGHT, Batch, Event, Kind, Life, Record, Snapshot, State
+from cosmos_jobs.model import IN_FLIGHT, Batch, Event, Kind, Life, Record, Snapshot, State, Status
 from cosmos_jobs.orders import Orders
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import Project
@@ -95,21 +95,27 @@ class Reconciler:
     async def restore(self, run_ids: Collection[str]) -> None:
         """Fetch again what runs have made, where their machine still has it as it was."""
         self._known = self._store.snapshot()
+        batches: dict[str, list[str]] = {}
         for run_id in run_ids:
-            record = self._known.runs[run_id]
-            batch = self._known.batches.get(record.last.batch) if record.last else None
+            if last := self._known.runs[run_id].last:
+                batches.setdefault(last.batch, []).append(run_id)
+        for batch_id, members in batches.items():
+            batch = self._known.batches.get(batch_id)
             if batch is None or batch.target not in self._project.targets:
                 continue
             watch = self._watch(batch)
-            if watch.site is None or watch.site.is_silent:
-                continue
-            try:
-                await look(watch.site, [watch])
-                if run_id in self._collector.due(watch):
-                    prompt = self._known.prompts[record.run.prompt_id]
-                    await self._collector.fetch(watch.site, watch, record, prompt)
-            except HostError as error:
-                self._leave(watch.site, error, silent=True)
+            if watch.site and not watch.site.is_silent:
+                await self._restore(watch.site, watch, members)
+
+    async def _restore(self, site: Site, watch: Watch, run_ids: Collection[str]) -> None:
+        try:
+            await look(site, [watch])
+        except HostError as error:
+            self._leave(site, error, silent=True)
+            return
+        for run_id in self._collector.due(watch):
+            if run_id in run_ids:
+                await self._fetch(site, watch, run_id)
 
     async def log(self, batch: Batch, tell: Callable[[bytes], None], *, follow: bool) -> None:
         """Tell a batch's log part by part, with `follow` until it has ended."""
@@ -300,7 +306,7 @@ class Reconciler:
     def _balance(self, site: Site) -> None:
         """Let more batches wait on a machine that had none left between two looks."""
         waiting = [w for w in self._at(site) if w.is_out and not w.is_final]
-        if len(waiting) <= site.target.slots and self._queued(site):
+        if len(waiting) <= site.target.slots and any(self._queued(site)):
             site.ahead = min(2 * site.ahead, MAX_AHEAD)
 
     def _leave(self, site: Site, error: HostError, *, silent: bool) -> None:
@@ -379,7 +385,8 @@ class Reconciler:
         """Note which machine gets a batch, unless another process has noted one meanwhile."""
         with self._store.transaction() as change:
             batch = change.batch(watch.batch.id)
-            if batch is None:
+            if batch is None or batch.done:
+                watch.ended.update(watch.batch.runs)
                 return False
             if batch.host in ("", watch.batch.host):
                 batch = replace(batch, host=site.name)
@@ -470,9 +477,7 @@ class Reconciler:
         Raises HostError when a machine cannot be asked to.
         """
         self._find(run_ids)
-        for watch in self._watches.values():
-            if watch.site is None:
-                self._assign(watch, self._fleet.of(watch.batch.target)[0])
+        self._withdraw(self._watches.values())
         for site in {watch.site for watch in self._watches.values() if watch.site}:
             members = list(self._at(site))
             await site.executor.cancel([watch.batch.id for watch in members])
@@ -485,9 +490,7 @@ class Reconciler:
         Of what other machines have it only withdraws what has not begun there.
         """
         own = [w for w in self._watches.values() if w.claimed and not w.settled]
-        for watch in own:
-            if watch.site is None:
-                self._assign(watch, self._fleet.of(watch.batch.target)[0])
+        self._withdraw(own)
         for site in {watch.site for watch in own if watch.site}:
             if site.is_silent:
                 continue
@@ -499,6 +502,19 @@ class Reconciler:
                     await site.executor.cancel([watch.batch.id for watch in ended], kill=kill)
                     await self._collect_now(site, ended)
         self._record()
+
+    def _withdraw(self, watches: Iterable[Watch]) -> None:
+        """End batches that no machine was given, and that now nobody will give to one."""
+        for watch in watches:
+            if watch.site is None:
+                with self._store.transaction() as change:
+                    batch = change.batch(watch.batch.id)
+                    if batch is not None and not batch.host:
+                        change.put_batches([replace(batch, done=True)])
+                        watch.status = Status(Life.CANCELLED)
+                if batch is not None and batch.host:
+                    # Another process was quicker.
+                    watch.site = self._fleet.site_of(batch)
 
     async def _collect_now(self, site: Site, watches: Sequence[Watch]) -> None:
         await look(site, watches)

@@ -158,6 +158,33 @@ def test_ctrl_c_leaves_remote_work_at_it_and_watch_ends_it(world: World) -> None
     world.assert_whole()
 
 
+@pytest.mark.parametrize("how", ["ctrl-c", "cancel"])
+def test_what_no_machine_was_given_yet_is_given_to_none(world: World, how: str) -> None:
+    for alias in ("gpu-1", "gpu-2"):
+        world.machine(alias)
+    project = world.project()
+    world.configure(project, "gpu-1", "gpu-2", seconds=0.3, max_batch=1)
+    project.sweep(30)
+    client = project.start("apply")
+    wait_for(lambda: world.begun() >= 2)
+
+    if how == "ctrl-c":
+        client.send_signal(signal.SIGINT)
+    else:
+        kill(client)
+        project.run("cancel", "--all")
+    client.communicate(timeout=20)
+    given = {each.name for disk in world.disks for each in disk.glob("batches/ba_*")}
+    project.run("watch")
+
+    states = [str(each["state"]) for each in project.runs()]
+    assert set(states) == {"cancelled", "succeeded"}
+    assert states.count("cancelled") > 10
+    assert len(given) < 20
+    world.converge()
+    world.assert_whole()
+
+
 def test_ctrl_c_in_an_upload_withdraws_what_was_not_begun(world: World) -> None:
     proxy = world.network()
     project = world.project()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,17 @@ def _is_news(record: Record | None) -> bool:
     return record is None or (record.state not in IN_FLIGHT and record.state is not State.SUCCEEDED)
 
 
+def _adds(record: Record | None, batch: str, made: Mapping[str, Collection[str]]) -> bool:
+    """Return whether a batch may tell more of a run than the store knows.
+
+    What came of an attempt that the store has is known, unless it was made after all.
+    """
+    if record is None or not _is_news(record):
+        return record is None
+    tried = any(attempt.batch == batch for attempt in record.attempts)
+    return not tried or batch in made.get(record.run.id, ())
+
+
 async def batches(store: Store, site: Site) -> frozenset[str]:
     """Queue, in the batches that a machine has, the runs that the store does not know of as made.
 
@@ -98,8 +109,14 @@ async def batches(store: Store, site: Site) -> frozenset[str]:
                 run_id not in made and latest.get(run_id) == batch_id
             ):
                 chosen[run_id] = each, record
+    known = store.snapshot().runs
+    chosen = {
+        run_id: (each, record)
+        for run_id, (each, record) in chosen.items()
+        if _adds(known.get(run_id), each.batch.id, made)
+    }
     await site.executor.keep(sorted({each.batch.id for each, _ in chosen.values()}))
-    return _queued(store, site, chosen)
+    return _queued(store, site, chosen, made)
 
 
 async def _made(site: Site, found: Iterable[Described]) -> dict[str, set[str]]:
@@ -124,13 +141,16 @@ def _watches(site: Site, found: Iterable[Described]) -> Iterator[Watch]:
 
 
 def _queued(
-    store: Store, site: Site, chosen: Mapping[str, tuple[Described, Record]]
+    store: Store,
+    site: Site,
+    chosen: Mapping[str, tuple[Described, Record]],
+    made: Mapping[str, Collection[str]],
 ) -> frozenset[str]:
     queued = set()
     with store.transaction() as change:
         for run_id, (described, record) in chosen.items():
             known = change.run(run_id)
-            if not _is_news(known):
+            if not _adds(known, described.batch.id, made):
                 continue
             batch = replace(described.batch, target=site.target.name, host=site.name, done=False)
             prompts = {prompt.prompt.id: prompt for prompt in described.prompts}

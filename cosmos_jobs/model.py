@@ -21,6 +21,13 @@ ROLES = ("color", "depth", "segmentation", "edge", "vis")
 """The files of an input video: `color.mp4` is required, the others are its control maps."""
 
 
+MAX_RUNS = 1000
+"""How many runs one apply starts at most, unless told otherwise."""
+
+CONNECT_TIMEOUT_S = 60.0
+"""How long a machine that does not answer is tried, unless told otherwise."""
+
+
 # --- what a reader is told about a file ---------------------------------------------------
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from cosmos_jobs import engines, estimate, jobfiles, plan
 from cosmos_jobs.errors import AnswerIsNo, EngineError, InvalidFiles, UsageError
 from cosmos_jobs.model import (
+    CONNECT_TIMEOUT_S,
     IN_FLIGHT,
+    MAX_RUNS,
     Action,
     Applied,
     Batch,
@@ -41,12 +43,6 @@ if TYPE_CHECKING:
     from cosmos_jobs.protocols import Swept
     from cosmos_jobs.prune import Pruned
     from cosmos_jobs.reconcile import Reconciler, Until
-
-MAX_RUNS = 1000
-"""How many runs one apply starts at most, unless told otherwise."""
-
-CONNECT_TIMEOUT_S = 60.0
-"""How long a machine that does not answer is tried."""
 
 ROUNDS = 3
 """How often an apply takes over what another one left unfinished."""
@@ -131,7 +127,7 @@ class WorkflowOperations:
 
         for job in planned.jobs:
             engines.get(job.spec.engine)
-            self._installed(job)
+            self.project.targets[job.target].installed(job.spec.engine)
         _within_limits(planned, max_runs)
         self._clear_old_places(planned.desired)
         reconciler = self._reconciler(notify, connect_timeout_s, fail_fast=fail_fast)
@@ -191,15 +187,6 @@ class WorkflowOperations:
         )
         await reconciler.settle(wanted, until)
         return claimed
-
-    def _installed(self, job: Job) -> None:
-        """Raise EngineError when a job's target does not say where its engine is."""
-        target, engine = self.project.targets[job.target], job.spec.engine
-        if target.installation(engine) is None:
-            raise EngineError(
-                f"the target `{target.name}` has no engine `{engine}`",
-                hint=f"say in cosmos-jobs.yaml where it is: engines: {{{engine}: {{venv: …}}}}",
-            )
 
     def _outcome(
         self,
@@ -464,9 +451,12 @@ class WorkflowOperations:
             else:
                 job = files.get(self._relative(name), name) if name else ""
                 if job and job not in jobs:
+                    near = difflib.get_close_matches(name, [*jobs, *files], 1)
                     raise UsageError(
                         f"there is no run, job or job file `{name}`",
-                        hint="see them: cosmos-jobs status",
+                        hint=f"did you mean `{near[0]}`?"
+                        if near
+                        else "see them: cosmos-jobs status",
                     )
                 found = (
                     run_id for run_id, each in known.runs.items() if not job or job in each.jobs
@@ -507,7 +497,11 @@ class WorkflowOperations:
     # --- the machines ---------------------------------------------------------------------
 
     def doctor(
-        self, target: str = "", *, accept_new_host_key: bool = False, connect_timeout_s: float = 20
+        self,
+        target: str = "",
+        *,
+        accept_new_host_key: bool = False,
+        connect_timeout_s: float | None = None,
     ) -> tuple[Examined, ...]:
         """Return what is there and what is missing on the machines of a target, or of all."""
         import asyncio
@@ -519,7 +513,7 @@ class WorkflowOperations:
                 self.project,
                 self._targets(target),
                 accept_new_host_key=accept_new_host_key,
-                connect_timeout_s=connect_timeout_s,
+                connect_timeout_s=connect_timeout_s or doctor.CONNECT_TIMEOUT_S,
             )
         )
 

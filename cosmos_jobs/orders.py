@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 from cosmos_jobs import documents, estimate
 from cosmos_jobs.documents import Described
-from cosmos_jobs.errors import EngineError
 from cosmos_jobs.model import Batch, Outcome, Snapshot, State
 from cosmos_jobs.project import Project, Target
 from cosmos_jobs.protocols import Order, Setup, Task, Upload
 from cosmos_jobs.sites import Site
 from cosmos_jobs.watches import Watch
+
+TRUSTED_S = 1800
+"""How long an input that is on a machine is taken to be there: unused ones may be pruned."""
 
 MIN_LIMIT_S = 600
 """No batch is stopped earlier because of an estimate."""
@@ -23,7 +26,7 @@ class Orders:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._present: dict[Site, set[str]] = {}
+        self._present: dict[Site, dict[str, float]] = {}
         self._per_run_s: dict[tuple[str, str], float | None] = {}
 
     async def make(self, site: Site, watch: Watch, known: Snapshot) -> Order | None:
@@ -33,12 +36,7 @@ class Orders:
         when the target does not have the engine.
         """
         batch, engine = watch.batch, watch.batch.engine
-        installation = site.target.installation(engine)
-        if installation is None:
-            raise EngineError(
-                f"the target `{site.target.name}` has no engine `{engine}`",
-                hint=f"say in cosmos-jobs.yaml where it is: engines: {{{engine}: {{venv: …}}}}",
-            )
+        installation = site.target.installed(engine)
         tasks = await self._with_inputs(site, watch, self._tasks(site, batch, known))
         if not tasks:
             return None
@@ -80,11 +78,15 @@ class Orders:
     async def _with_inputs(
         self, site: Site, watch: Watch, tasks: list[tuple[Task, list[Upload]]]
     ) -> list[Task]:
-        present = self._present.setdefault(site, set())
+        present, now = self._present.setdefault(site, {}), time.monotonic()
         uploads = {upload.target: upload for _, each in tasks for upload in each}
-        missing = [upload for target, upload in uploads.items() if target not in present]
+        missing = [
+            upload
+            for target, upload in uploads.items()
+            if now - present.get(target, -math.inf) > TRUSTED_S
+        ]
         wrong = await site.host.put(missing) if missing else {}
-        present.update(upload.target for upload in missing if upload.target not in wrong)
+        present |= {upload.target: now for upload in missing if upload.target not in wrong}
         ready = []
         for task, _ in tasks:
             problem = next((wrong[each] for each in task.inputs.values() if each in wrong), "")

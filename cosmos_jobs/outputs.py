@@ -16,6 +16,7 @@ from cosmos_jobs.model import Record
 
 MANIFEST = "manifest.json"
 _RUN = re.compile(r"rs_[0-9a-f]{16}")
+_ARRIVING = re.compile(r"\.rs_[0-9a-f]{16}\.[0-9a-f]{8}")
 
 
 class Outputs:
@@ -23,6 +24,7 @@ class Outputs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._is_swept = False
 
     def folder(self, run_id: str) -> Path:
         """Return where a run's video, control maps, manifest and log are."""
@@ -38,9 +40,9 @@ class Outputs:
     def arriving(self, run_id: str) -> Iterator[Path]:
         """Yield a folder beside a run's own, for files that are not checked yet.
 
-        It goes with all that is left in it, and so do those of processes that
-        were killed: what nobody has locked any more is nobody's.
+        It goes with all that is left in it.
         """
+        self._sweep()
         final = self.folder(run_id)
         folder = final.with_name(f".{run_id}.{secrets.token_hex(4)}")
         folder.mkdir(parents=True)
@@ -49,10 +51,16 @@ class Outputs:
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            for left in final.parent.glob(f".{run_id}.*"):
-                with _locked(left) as ours:
-                    if ours:
-                        shutil.rmtree(left, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove, once, what killed processes left: what nobody has locked is nobody's."""
+        if self._is_swept:
+            return
+        self._is_swept = True
+        for left in (self.root / "runs").glob(".rs_*"):
+            with _locked(left) as ours:
+                if ours and _ARRIVING.fullmatch(left.name):
+                    shutil.rmtree(left, ignore_errors=True)
 
     def receive(self, run_id: str, arriving: Path) -> None:
         """Put all files of a folder that arrived into a run's own, the manifest last."""

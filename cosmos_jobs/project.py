@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cosmos_jobs import schema, spec, targets
-from cosmos_jobs.errors import InvalidFiles, UsageError
+from cosmos_jobs.errors import EngineError, InvalidFiles, UsageError
 
 FILE = "cosmos-jobs.yaml"
 FOLDER = ".cosmos-jobs"
@@ -50,8 +50,9 @@ class Target:
 
     Without `hosts` it is this machine. `gpus` are the ids of the GPUs of each
     machine; none means that its engines need none. A batch takes
-    `gpus_per_batch` of them. A run may take `run_timeout_s`, or, where that is
-    None and its time can be estimated, `timeout_factor` times the estimate.
+    `gpus_per_batch` of them, and may take `run_timeout_s` for each of its runs,
+    or, where that is None and their time can be estimated, `timeout_factor`
+    times the estimate.
     """
 
     name: str
@@ -78,6 +79,16 @@ class Target:
         """
         here = engine == ENGINE and not self.hosts
         return self.engines.get(engine) or (Installation() if here else None)
+
+    def installed(self, engine: str) -> Installation:
+        """Return how an engine is installed; EngineError when the target does not have it."""
+        found = self.installation(engine)
+        if found is None:
+            raise EngineError(
+                f"the target `{self.name}` has no engine `{engine}`",
+                hint=f"say in cosmos-jobs.yaml where it is: engines: {{{engine}: {{venv: …}}}}",
+            )
+        return found
 
     def python(self, engine: str) -> str:
         """Return the Python that runs an engine, on the machine or in the engine's image."""

@@ -135,8 +135,11 @@ class Executor(Protocol):
         """
         ...
 
-    async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> None:
-        """End the batches: one that nobody started never starts; with `kill` the others end."""
+    async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> Collection[str]:
+        """End the batches: one that nobody started never starts; with `kill` the others end.
+
+        Return those that other clients need too: they are left alone, and we need them no more.
+        """
         ...
 
     async def keep(self, batches: Sequence[str]) -> None:

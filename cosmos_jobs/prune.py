@@ -64,12 +64,13 @@ async def remote(
     delete: bool,
 ) -> dict[str, Sequence[Swept]]:
     """Return, by machine, the batches and inputs that nobody needs; with `delete` they go."""
-    known = store.snapshot()
-    needed = [batch.id for batch in known.batches.values() if not batch.done]
     access = Access(lambda line: None, connect_timeout_s)
     swept = {}
     for target in targets:
         for site in open_sites(project, target, access):
+            # As late as can be: another apply of this project may be at work.
+            batches = store.snapshot().batches.values()
+            needed = [batch.id for batch in batches if not batch.done]
             try:
                 swept[site.name] = await site.executor.sweep(needed, delete=delete)
             finally:

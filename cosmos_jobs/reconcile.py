@@ -40,6 +40,7 @@ RESUBMIT_S = 5.0
 MAX_SUBMISSIONS = 6
 STOP_TIMEOUT_S = 20.0
 LOG_PAUSE_S = 0.5
+GIVEN_UP = Status(Life.CANCELLED)
 
 
 class Until(StrEnum):
@@ -74,6 +75,7 @@ class Reconciler:
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._known = Snapshot({}, {}, {}, {})
         self._finished: dict[Site, list[str]] = {}
+        self._homeless: dict[str, HostError] = {}
         self._seen: set[str] = set()
         self._said: set[str] = set()
         self._write_s = 0.0
@@ -184,7 +186,9 @@ class Reconciler:
 
     def troubles(self) -> tuple[HostError, ...]:
         """Return why machines were left alone."""
-        return tuple(site.trouble for site in self._fleet.all() if site.trouble)
+        troubles = [site.trouble for site in self._fleet.all() if site.trouble]
+        lost = {error.message: error for error in self._homeless.values()}
+        return (*troubles, *lost.values())
 
     def traffic(self) -> tuple[str, ...]:
         """Return what went over each connection."""
@@ -201,9 +205,16 @@ class Reconciler:
                 if self._known.states.get(run_id) in IN_FLIGHT:
                     last = self._known.runs[run_id].last
                     if last is not None and last.batch not in self._watches:
-                        self._watches[last.batch] = self._watch(self._known.batches[last.batch])
+                        self._look_after(self._known.batches[last.batch])
             self._seen.update(self._watches)
         return bool(self._watches)
+
+    def _look_after(self, batch: Batch) -> None:
+        try:
+            self._watches[batch.id] = self._watch(batch)
+        except HostError as error:
+            # The others are none the worse for it.
+            self._homeless[batch.id] = error
 
     def _watch(self, batch: Batch) -> Watch:
         known = {}
@@ -224,7 +235,7 @@ class Reconciler:
             return True
         match until:
             case Until.SUBMITTED:
-                return watch.is_out
+                return watch.taken or watch.status.life is not Life.ABSENT
             case Until.LOOKED:
                 return watch.is_collected or watch.site is None
         return False
@@ -322,16 +333,18 @@ class Reconciler:
     def _fetch_all(self, site: Site) -> None:
         for watch in self._at(site):
             for run_id in self._collector.due(watch):
-                if run_id in self._known.states:
+                key = "fetch", watch.batch.id, run_id
+                # One that has failed is in the way until somebody has heard of it.
+                if run_id in self._known.states and key not in self._tasks:
                     task = asyncio.create_task(self._fetch(site, watch, run_id))
-                    watch.fetching[run_id] = task
-                    self._tasks["fetch", watch.batch.id, run_id] = task
+                    watch.fetching[run_id] = self._tasks[key] = task
 
     async def _fetch(self, site: Site, watch: Watch, run_id: str) -> None:
         record = self._known.runs[run_id]
         prompt = self._known.prompts[record.run.prompt_id]
         try:
             await self._collector.fetch(site, watch, record, prompt)
+            self._fleet.welcome(site)
         except HostError as error:
             self._leave(site, error, silent=True)
         finally:
@@ -385,13 +398,13 @@ class Reconciler:
         """Note which machine gets a batch, unless another process has noted one meanwhile."""
         with self._store.transaction() as change:
             batch = change.batch(watch.batch.id)
-            if batch is None or batch.done:
+            if batch is None or not _in_flight(change, batch):
                 watch.ended.update(watch.batch.runs)
                 return False
             if batch.host in ("", watch.batch.host):
                 batch = replace(batch, host=site.name)
                 change.put_batches([batch])
-        watch.batch = batch
+        watch.batch, watch.submissions = batch, 0
         sites = self._fleet.of(batch.target)
         watch.site = next((each for each in sites if each.name == batch.host), None)
         watch.claimed &= watch.site is site
@@ -409,6 +422,7 @@ class Reconciler:
             watch.submissions += 1
             watch.looked = False
             await site.executor.submit(order)
+        watch.taken = True
 
     # --- record ---------------------------------------------------------------------------
 
@@ -424,11 +438,15 @@ class Reconciler:
         for watch, _ in news:
             if watch.settled and watch.site and watch.is_out:
                 self._finished.setdefault(watch.site, []).append(watch.batch.id)
+        self._report(records)
+        return any(record.state is State.FAILED for record in records)
+
+    def _report(self, records: Iterable[Record]) -> None:
+        """Tell what has become of runs."""
         for record in records:
             kind = Kind.STARTED if record.state in IN_FLIGHT else Kind.FINISHED
             if record.state not in (State.QUEUED, State.PENDING):
                 self._notify(Event(kind, record.run.id, record.state, record.reason))
-        return any(record.state is State.FAILED for record in records)
 
     def _tell(self) -> None:
         watches = [watch for watch in self._watches.values() if watch.is_out]
@@ -472,17 +490,24 @@ class Reconciler:
     # --- stop -----------------------------------------------------------------------------
 
     async def cancel(self, run_ids: Collection[str]) -> None:
-        """End the batches in flight of these runs, wherever they are, and record what they made.
+        """End the batches in flight of these runs, and record what they made.
 
-        Raises HostError when a machine cannot be asked to.
+        A batch that others need too goes on, without us; one on a machine that
+        the project no longer has is given up. Raises HostError, once all other
+        machines have been asked, when one cannot be.
         """
         self._find(run_ids)
+        self._give_up()
         self._withdraw(self._watches.values())
+        trouble: HostError | None = None
         for site in {watch.site for watch in self._watches.values() if watch.site}:
-            members = list(self._at(site))
-            await site.executor.cancel([watch.batch.id for watch in members])
-            await self._collect_now(site, members)
+            try:
+                await self._end(site, list(self._at(site)), kill=True)
+            except HostError as error:
+                trouble = error
         self._record()
+        if trouble:
+            raise trouble
 
     async def _stop(self, *, everywhere: bool) -> None:
         """End the batches that this apply claimed: those on this machine, or `everywhere`.
@@ -499,29 +524,53 @@ class Reconciler:
             ended = [watch for watch in members if kill or not watch.is_out]
             with suppress(HostError, TimeoutError):
                 async with asyncio.timeout(None if site.is_here else STOP_TIMEOUT_S):
-                    await site.executor.cancel([watch.batch.id for watch in ended], kill=kill)
-                    await self._collect_now(site, ended)
+                    await self._end(site, ended, kill=kill)
         self._record()
 
-    def _withdraw(self, watches: Iterable[Watch]) -> None:
-        """End batches that no machine was given, and that now nobody will give to one."""
+    async def _end(self, site: Site, watches: Sequence[Watch], *, kill: bool) -> None:
+        """End batches on a machine, and fetch what they made before."""
+        shared = await site.executor.cancel([watch.batch.id for watch in watches], kill=kill)
+        ours = [watch for watch in watches if watch.batch.id not in shared]
         for watch in watches:
-            if watch.site is None:
-                with self._store.transaction() as change:
-                    batch = change.batch(watch.batch.id)
-                    if batch is not None and not batch.host:
-                        change.put_batches([replace(batch, done=True)])
-                        watch.status = Status(Life.CANCELLED)
-                if batch is not None and batch.host:
-                    # Another process was quicker.
-                    watch.site = self._fleet.site_of(batch)
-
-    async def _collect_now(self, site: Site, watches: Sequence[Watch]) -> None:
-        await look(site, watches)
-        self._digest(watches)
-        for watch in watches:
+            if watch.batch.id in shared:
+                # Others need it: it goes on for them, and for us it is as if it had ended.
+                watch.status = Status(Life.CANCELLED)
+        if ours:
+            await look(site, ours)
+            self._digest(ours)
+        for watch in ours:
             for run_id in self._collector.due(watch):
                 await self._fetch(site, watch, run_id)
+
+    def _withdraw(self, watches: Iterable[Watch]) -> None:
+        """End batches that no machine was given, in one write: now nobody gives them to one."""
+        unassigned = [watch for watch in watches if watch.site is None]
+        if not unassigned:
+            return
+        changed: list[Record] = []
+        with self._store.transaction() as change:
+            for watch in unassigned:
+                watch.batch = change.batch(watch.batch.id) or watch.batch
+                if not watch.batch.host:
+                    watch.status = Status(Life.CANCELLED)
+                    changed += _observe(change, watch, watch.batch.runs)
+        self._report(changed)
+        for watch in unassigned:
+            # Another process was quicker.
+            watch.site = self._fleet.site_of(watch.batch) if watch.batch.host else None
+
+    def _give_up(self) -> None:
+        """End, in the store, batches on machines that the project no longer has."""
+        if not self._homeless:
+            return
+        changed: list[Record] = []
+        with self._store.transaction() as change:
+            for batch_id in self._homeless:
+                batch = self._known.batches[batch_id]
+                watch = Watch(batch, None, engine_named(batch.engine), status=GIVEN_UP)
+                changed += _observe(change, watch, batch.runs)
+        self._homeless.clear()
+        self._report(changed)
 
 
 def _observe(change: Transaction, watch: Watch, run_ids: Sequence[str]) -> list[Record]:
@@ -549,6 +598,12 @@ def _observe(change: Transaction, watch: Watch, run_ids: Sequence[str]) -> list[
     if watch.settled:
         change.put_batches([replace(watch.batch, done=True)])
     return changed
+
+
+def _in_flight(change: Transaction, batch: Batch) -> bool:
+    """Return whether a run of a batch is still to come of it."""
+    records = (change.run(run_id) for run_id in batch.runs)
+    return any(r and r.state in IN_FLIGHT and not _elsewhere(r, batch) for r in records)
 
 
 def _elsewhere(record: Record, batch: Batch) -> bool:

@@ -12,6 +12,7 @@ from cosmos_jobs.model import Batch
 from cosmos_jobs.project import Project, Target
 from cosmos_jobs.protocols import Executor, Host
 
+GIVE_UP = "put it back, or give the runs up: cosmos-jobs cancel --all"
 MAX_AHEAD = 32
 """How many batches wait on a machine at most, beside those at work."""
 
@@ -53,11 +54,16 @@ class Access:
 
 def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, ...]:
     """Return the machines of a target; none is connected to yet."""
+    secrets = {
+        value
+        for installation in target.engines.values()
+        for value in project.secrets(installation).values()
+    }
     return tuple(
         Site(
             target,
             host,
-            ProcessExecutor(host, target, project.client, project.identity),
+            ProcessExecutor(host, target, project.client, project.identity, secrets=secrets),
             target.slots,
         )
         for host in open_hosts(project, target, access)
@@ -96,7 +102,7 @@ class Fleet:
             if found is None:
                 raise HostError(
                     f"the target `{target}` is no longer in cosmos-jobs.yaml, but runs wait there",
-                    hint="put it back, or prune these runs",
+                    hint=GIVE_UP,
                 )
             self._sites[target] = open_sites(self._project, found, self._access)
         return self._sites[target]
@@ -111,7 +117,7 @@ class Fleet:
                 return site
         raise HostError(
             f"`{batch.host}` is no longer a host of `{batch.target}`, but runs are there",
-            hint="put it back, or prune these runs",
+            hint=GIVE_UP,
         )
 
     def all(self) -> tuple[Site, ...]:

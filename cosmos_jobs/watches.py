@@ -20,9 +20,10 @@ class Watch:
 
     `site` is None while no machine has it. `known` are the batches that had
     its runs before. `claimed` says whether this process claimed it, `looked`
-    whether its machine was asked, `submitted` when we last started it, by the
-    monotonic clock. `outcomes` is what the engine says of runs, `outputs` the
-    videos that are here; `ended` are the runs of which nothing more will come.
+    whether its machine was asked, `submitted` when we last began to give it to
+    one, by the monotonic clock, and `taken` whether that has taken it.
+    `outcomes` is what the engine says of runs, `outputs` the videos that are
+    here; `ended` are the runs of which nothing more will come.
     """
 
     batch: Batch
@@ -34,6 +35,7 @@ class Watch:
     looked: bool = False
     submitted: float | None = None
     submissions: int = 0
+    taken: bool = False
     texts: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Watch:
 
     @property
     def is_out(self) -> bool:
-        """Whether a machine has it, or was asked to take it."""
+        """Whether a machine has it, or may have."""
         return self.submitted is not None or self.status.life is not Life.ABSENT
 
     @property

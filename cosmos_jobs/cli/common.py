@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cosmos_jobs.errors import CosmosJobsError, HostError, UsageError
+from cosmos_jobs.model import CONNECT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from cosmos_jobs.model import Diagnostic
@@ -66,16 +67,16 @@ def names(command: _Command) -> _Command:
     )
 
 
-def connecting(command: _Command) -> _Command:
+def connecting(default: float = CONNECT_TIMEOUT_S) -> Callable[[_Command], _Command]:
     """Add --connect-timeout."""
     return click.option(
         "--connect-timeout",
         metavar="SECONDS",
         type=click.FloatRange(min=0, min_open=True),
-        default=60.0,
+        default=default,
         show_default=True,
         help="How long to try a machine that does not answer.",
-    )(command)
+    )
 
 
 def project_option(command: _Command) -> _Command:
@@ -152,6 +153,11 @@ def places(ops: WorkflowOperations, run_ids: Iterable[str]) -> dict[str, str]:
     known = ops.store.snapshot()
     jobs = {run_id: known.runs[run_id].jobs for run_id in run_ids}
     return {run_id: "/".join(next(iter(each.items()), ("",))) for run_id, each in jobs.items()}
+
+
+def place_of(ops: WorkflowOperations, run_id: str) -> str:
+    """Return the place of a run as the store knows it by now; empty when it does not."""
+    return places(ops, [run_id])[run_id] if run_id in ops.store.snapshot().states else ""
 
 
 def tell_troubles(troubles: Iterable[HostError]) -> None:

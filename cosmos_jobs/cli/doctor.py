@@ -13,6 +13,7 @@ import orjson
 
 from cosmos_jobs.checks import Check, Verdict
 from cosmos_jobs.cli import common
+from cosmos_jobs.doctor import CONNECT_TIMEOUT_S
 from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.plans import plural
 
@@ -30,14 +31,7 @@ COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "red"
     is_flag=True,
     help="Trust machines that known_hosts does not know yet.",
 )
-@click.option(
-    "--connect-timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="How long to try a machine that does not answer.",
-)
+@common.connecting(CONNECT_TIMEOUT_S)
 @common.format_option()
 @common.project_option
 def doctor_command(

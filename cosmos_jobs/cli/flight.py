@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import HostError, UsageError
-from cosmos_jobs.model import IN_FLIGHT, Followed, State
+from cosmos_jobs.model import IN_FLIGHT, MAX_RUNS, Followed, State
 from cosmos_jobs.render.plans import plural
 
 RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
@@ -18,7 +19,7 @@ RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
 
 @click.command("watch")
 @common.names
-@common.connecting
+@common.connecting()
 @common.project_option
 @common.verbosity
 def watch_command(
@@ -50,7 +51,7 @@ def watch_command(
     gc.enable()
     places = common.places(ops, runs)
     try:
-        with progress.lanes(places, quiet=quiet, verbose=verbose) as notify:
+        with progress.lanes(places.get, len(places), quiet=quiet, verbose=verbose) as notify:
             done = ops.watch(runs, notify, connect_timeout_s=connect_timeout)
     except KeyboardInterrupt:
         common.tell_left(ops, runs)
@@ -60,7 +61,7 @@ def watch_command(
 
 @click.command("fetch")
 @common.names
-@common.connecting
+@common.connecting()
 @common.project_option
 @common.verbosity
 def fetch_command(
@@ -86,19 +87,28 @@ def fetch_command(
     ops = common.operations(project)
     runs = ops.select(names, IN_FLIGHT | {State.SUCCEEDED})
     before = set(ops.select(names, IN_FLIGHT))
+    sizes = ops.store.snapshot().sizes
+    made = {each: ops.outputs.video(each) for each in runs if each not in before}
+    lost = any(
+        not video.exists() or video.stat().st_size != sizes.get(each)
+        for each, video in made.items()
+    )
     gc.enable()
-    with progress.lanes(common.places(ops, runs), quiet=quiet, verbose=verbose) as notify:
+    places = common.places(ops, runs)
+    with progress.lanes(places.get, len(places), quiet=quiet, verbose=verbose) as notify:
         done = ops.fetch(runs, notify, connect_timeout_s=connect_timeout)
     now = Followed(
         tuple(each for each in done.records if each.run.id in before), done.troubles, done.traffic
     )
+    if not quiet and not before and not lost:
+        common.echo("Nothing to fetch.")
     _end(now, Path(ops.project.root), quiet=quiet, verbose=verbose)
 
 
 @click.command("logs")
 @click.argument("run", metavar="rs_…", shell_complete=common.complete_ids)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the batch has ended.")
-@common.connecting
+@common.connecting()
 @common.project_option
 def logs_command(run: str, follow: bool, connect_timeout: float, project: Path | None) -> None:
     """Show the log of a run's batch.
@@ -112,6 +122,9 @@ def logs_command(run: str, follow: bool, connect_timeout: float, project: Path |
       cosmos-jobs logs rs_3f2a -f
     """
     ops = common.operations(project)
+    if not run.startswith("rs_"):
+        more = f" --job {run}" if run in ops.status() else ""
+        raise UsageError(f"`{run}` is no run id", hint=f"see them: cosmos-jobs list runs{more}")
     ops.log(
         run,
         lambda part: common.echo(part, nl=False),
@@ -124,7 +137,7 @@ def logs_command(run: str, follow: bool, connect_timeout: float, project: Path |
 @common.names
 @click.option("--all", "every", is_flag=True, help="Everything of this project in flight.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@common.connecting
+@common.connecting()
 @common.project_option
 def cancel_command(
     names: tuple[str, ...], every: bool, yes: bool, connect_timeout: float, project: Path | None
@@ -168,9 +181,9 @@ def cancel_command(
 @common.names
 @click.option("--blocked", is_flag=True, help="Also runs that a guardrail refused.")
 @click.option("--target", metavar="NAME", default="", help="Run on this target instead.")
-@click.option("--max-runs", type=click.IntRange(min=0), default=1000, show_default=True)
+@click.option("--max-runs", type=click.IntRange(min=0), default=MAX_RUNS, show_default=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@common.connecting
+@common.connecting()
 @common.project_option
 @common.verbosity
 def retry_command(
@@ -214,7 +227,7 @@ def retry_command(
 
 @click.command("adopt")
 @click.argument("target", required=False, default="")
-@common.connecting
+@common.connecting()
 @common.project_option
 @common.verbosity
 def adopt_command(
@@ -234,7 +247,8 @@ def adopt_command(
     from cosmos_jobs.render import progress
 
     ops = common.operations(project)
-    with progress.lanes({}, quiet=quiet, verbose=verbose) as notify:
+    # The store gets to know the runs, and so their number and places, while it is at it.
+    with progress.lanes(partial(common.place_of, ops), 0, quiet=quiet, verbose=verbose) as notify:
         done = ops.adopt(target, notify, connect_timeout_s=connect_timeout)
     if not quiet:
         common.echo(f"Adopted {plural(len(done.records), 'run')}.")

@@ -15,8 +15,18 @@ from cosmos_jobs import files, planfile
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import AnswerIsNo, HostError, UsageError
 from cosmos_jobs.jobfiles import located
-from cosmos_jobs.model import IN_FLIGHT, STARTS, Action, Planned, Selection, Severity, State
-from cosmos_jobs.operations import CONNECT_TIMEOUT_S, MAX_RUNS, WorkflowOperations
+from cosmos_jobs.model import (
+    CONNECT_TIMEOUT_S,
+    IN_FLIGHT,
+    MAX_RUNS,
+    STARTS,
+    Action,
+    Planned,
+    Selection,
+    Severity,
+    State,
+)
+from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.render import plans
 
 FAILED = (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
@@ -176,7 +186,7 @@ def _show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
     help="First make N runs of each kind of batch; the others only if all of these succeed.",
 )
 @click.option("--detach", is_flag=True, help="Return as soon as the machines have the work.")
-@common.connecting
+@common.connecting()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="The same as plan.")
 def apply_command(
@@ -324,10 +334,11 @@ def carry_out(
         click.echo(results.text(applied, ops.project.root), err=True)
     common.tell_traffic(applied.traffic, verbose=verbose)
     common.tell_troubles(applied.troubles)
-    waiting = not options.detach and any(each.state in IN_FLIGHT for each in applied.records)
-    if waiting and applied.troubles:
+    left = IN_FLIGHT | ({State.PENDING} if not applied.held_back else frozenset())
+    waiting = not options.detach and any(each.state in left for each in applied.records)
+    if applied.troubles and (waiting or options.detach):
         click.get_current_context().exit(HostError.exit_code)
-    if failed:
+    if failed or waiting:
         click.get_current_context().exit(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
 @click.option("--target", metavar="NAME", default="", help="With --remote: this target only.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@common.connecting
+@common.connecting()
 @common.project_option
 def prune_command(
     paths: tuple[str, ...],
@@ -171,7 +172,7 @@ def prune_command(
     """
     ops = common.operations(project)
     if remote:
-        _prune_remote(ops, target, connect_timeout, yes=yes, dry_run=dry_run)
+        _prune_remote(ops, paths, target, connect_timeout, yes=yes, dry_run=dry_run)
         return
     if target:
         raise UsageError("--target goes with --remote")
@@ -182,6 +183,7 @@ def prune_command(
         click.echo("The cache would be emptied." if dry_run else f"Freed {_size(freed)}.")
         return
     leaving = ops.job_runs(job) if job else ops.orphans(common.paths_or_jobs(paths, ops))
+    _may_ask(yes=yes or dry_run or not leaving)
     for name, record in leaving:
         others = "" if len(record.jobs) == 1 else "  (stays in other jobs)"
         click.echo(f"- {record.run.id}  {name}/{record.jobs[name]}{others}")
@@ -203,8 +205,20 @@ def prune_command(
 
 
 def _prune_remote(
-    ops: WorkflowOperations, target: str, connect_timeout: float, *, yes: bool, dry_run: bool
+    ops: WorkflowOperations,
+    paths: Sequence[str],
+    target: str,
+    connect_timeout: float,
+    *,
+    yes: bool,
+    dry_run: bool,
 ) -> None:
+    if paths:
+        raise UsageError(
+            "--remote takes no files: it is about machines",
+            hint=f"one target only: --target {paths[0]}",
+        )
+    _may_ask(yes=yes or dry_run)
     found = ops.prune_remote(target, delete=False, connect_timeout_s=connect_timeout)
     for host, each in found.items():
         for swept in each:
@@ -220,12 +234,17 @@ def _prune_remote(
     click.echo(f"Freed {_size(size)} on {', '.join(gone)}.")
 
 
+def _may_ask(*, yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(
+            "prune deletes files and there is no terminal to ask on",
+            hint="add --yes, or look first: --dry-run",
+        )
+
+
 def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("prune deletes files and there is no terminal to ask on", hint="--yes")
-    click.confirm(question, abort=True)
+    if not yes:
+        click.confirm(question, abort=True)
 
 
 def _prompt_document(record: PromptRecord) -> dict[str, object]:

@@ -8,6 +8,7 @@ with the process's birth (its start time and the boot it belongs to).
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import time
@@ -29,6 +30,7 @@ LOG_PART_BYTES = 4 << 20
 CLAIM_GRACE_S = 10
 KILL_GRACE_S = 10
 PATIENCE_S = 60
+PAUSE_S = 0.5
 """How long a question is asked again whose answer is lost on the way each time."""
 
 NO_GPU = "cpu"
@@ -39,7 +41,7 @@ class ProcessExecutor:
     """Runs batches as processes of `host`, one of the machines of `target`.
 
     `client` names us to those who wait for a GPU; `owner` marks the batches
-    that we still need.
+    that we still need. Values of `secrets` are not shown, nor are those of orders.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class ProcessExecutor:
         client: str,
         owner: str,
         kill_grace_s: int = KILL_GRACE_S,
+        *,
+        secrets: Collection[str] = (),
     ) -> None:
         self._host = host
         self._target = target
@@ -56,7 +60,7 @@ class ProcessExecutor:
         self._owner = owner
         self._kill_grace_s = kill_grace_s
         self._batches = f"{target.root}/batches"
-        self._secrets: set[str] = set()
+        self._secrets = set(secrets)
 
     @property
     def slots(self) -> int:
@@ -181,19 +185,22 @@ class ProcessExecutor:
         text = masked(data.decode(errors="surrogateescape"), self._secrets)
         return text.encode(errors="surrogateescape"), offset + len(data)
 
-    async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> None:
+    async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> frozenset[str]:
         """End the batches; when this returns none of their processes lives.
 
         Without `kill` only those end that nobody has started: they never will be.
+        Return those that others need too: they are left alone, and no longer marked as ours.
         """
         values = {
             "root": self._target.root,
             "batches": " ".join(batches),
+            "owner": self._owner,
             "grace": self._kill_grace_s,
             "kill": "yes" if kill else "",
         }
         timeout_s = 60 + self._kill_grace_s + len(batches) / 4
-        await self._run(scripts.script("cancel", values), "cancel", timeout_s)
+        said = await self._run(scripts.script("cancel", values), "cancel", timeout_s)
+        return frozenset(line.removeprefix("shared ") for line in said.splitlines())
 
     async def keep(self, batches: Sequence[str]) -> None:
         """Say that we need what batches made, whoever started them, so that nobody prunes it."""
@@ -243,6 +250,7 @@ class ProcessExecutor:
                 done = await self._host.run(script, timeout_s=timeout_s)
                 if done.exit_code is not None:
                     return done
+            await asyncio.sleep(PAUSE_S)
         return await self._host.run(script, timeout_s=timeout_s)
 
     def path(self, batch: str, name: str) -> str:

@@ -14,8 +14,8 @@ from shlex import join, quote
 from cosmos_jobs import files
 from cosmos_jobs.errors import HostError, TransferError
 from cosmos_jobs.hosts.pool import Shells
-from cosmos_jobs.hosts.scripts import DIGEST, refused
-from cosmos_jobs.hosts.shells import Reply, Shell, all_of
+from cosmos_jobs.hosts.scripts import DIGEST, cannot_write, refused
+from cosmos_jobs.hosts.shells import ConnectionCut, Reply, Shell, all_of
 
 SMALL = 8 << 20
 GROUP_BYTES, GROUP_FILES = 32 << 20, 500
@@ -76,7 +76,8 @@ class Fetch:
         async with shells.shell() as shell:
             reply = await shell.call(f"cat -- {names} && echo && sha256sum -b -- {names}")
         if reply.code != 0:
-            raise self._failed(paths[0], reply)
+            told = reply.stderr.decode(errors="replace")
+            raise self._failed(next((path for path in paths if path in told), paths[0]), reply)
         contents, at = [], 0
         for path in paths:
             contents.append(reply.stdout[at : at + sizes[path]])
@@ -86,7 +87,10 @@ class Fetch:
             if hashlib.sha256(content).hexdigest() != digest:
                 self._damaged(path)
             else:
-                await asyncio.to_thread(files.write, self._left[path], content)
+                try:
+                    await asyncio.to_thread(files.write, self._left[path], content)
+                except OSError as error:
+                    raise cannot_write(self._left[path], error) from error
                 self._done(path, digest)
         for path in paths[len(sums) :]:
             self._damaged(path)
@@ -95,7 +99,10 @@ class Fetch:
         async with streams:
             stream = self._streams.get(path)
             if stream is None:
-                stream = self._streams[path] = _Stream(self._left[path])
+                try:
+                    stream = self._streams[path] = _Stream(self._left[path])
+                except OSError as error:
+                    raise cannot_write(self._left[path], error) from error
             digesting = asyncio.create_task(self._digest(shells, path))
             try:
                 async with shells.shell(wide=True) as shell:
@@ -132,7 +139,9 @@ class Fetch:
             raise TransferError(f"{self._host}: {path} arrives damaged, also at a second try")
 
     def _failed(self, path: str, reply: Reply) -> HostError:
-        return refused(self._host, f"cannot read {path}", reply)
+        error = refused(self._host, f"cannot read {path}", reply)
+        # A shell that was killed says nothing about the file.
+        return error if reply.code is None else TransferError(error.message, hint=error.hint)
 
     def drop(self) -> None:
         """Remove what is unfinished."""
@@ -165,20 +174,34 @@ class _Stream:
         self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         self._sha256 = hashlib.sha256()
         self._received = 0
+        self._error: OSError | None = None
 
     async def fill(self, shell: Shell, path: str) -> Reply:
         """Receive what is missing; what arrived before a cut stays."""
         script = f"dd bs=256k iflag=skip_bytes skip={self._received} status=none < {quote(path)}"
-        return await shell.call(script, take=self._take)
+        try:
+            reply = await shell.call(script, take=self._take)
+        except ConnectionCut:
+            if self._error is None:
+                raise
+        if self._error is not None:
+            raise cannot_write(self._target, self._error) from self._error
+        return reply
 
     def _take(self, data: bytes) -> None:
         # In the event loop: a thread costs more here than it brings, for it
         # waits for the loop, and the loop for it, at every piece.
+        if self._error is not None:
+            return
         self._sha256.update(data)
         self._received += len(data)
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._handle, view) :]
+        try:
+            while view:
+                view = view[os.write(self._handle, view) :]
+        except OSError as error:
+            # Raised here it would end the connection, and nobody would know why.
+            self._error = error
 
     @property
     def digest(self) -> str:
@@ -187,9 +210,12 @@ class _Stream:
 
     async def keep(self) -> None:
         """Make it the target, synced."""
-        await asyncio.to_thread(os.fsync, self._handle)
-        self._temporary.replace(self._target)
-        await asyncio.to_thread(files.sync, self._target.parent)
+        try:
+            await asyncio.to_thread(os.fsync, self._handle)
+            self._temporary.replace(self._target)
+            await asyncio.to_thread(files.sync, self._target.parent)
+        except OSError as error:
+            raise cannot_write(self._target, error) from error
 
     def drop(self) -> None:
         """Remove what is unfinished."""

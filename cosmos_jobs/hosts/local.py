@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cosmos_jobs import files
 from cosmos_jobs.errors import HostError
+from cosmos_jobs.hosts.scripts import cannot_write
 from cosmos_jobs.hosts.sources import SourceChanged, opened
 from cosmos_jobs.protocols import Completed, Upload
 
@@ -92,7 +93,10 @@ def _get(wanted: Mapping[str, Path]) -> dict[str, str]:
     found = {}
     for source, target in wanted.items():
         if Path(source).is_file():
-            files.link(Path(source), target)
+            try:
+                files.link(Path(source), target)
+            except OSError as error:
+                raise cannot_write(target, error) from error
             found[source] = files.sha256(target)
     return found
 

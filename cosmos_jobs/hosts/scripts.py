@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from cosmos_jobs import faults
 from cosmos_jobs.errors import HostError
@@ -24,6 +24,12 @@ def folder(path: str) -> str:
 def name(path: str) -> str:
     """Return the last part of a path on a host."""
     return PurePosixPath(path).name
+
+
+def cannot_write(path: Path, error: OSError) -> HostError:
+    """Return the error for a file of this machine that cannot be written."""
+    words = f"this machine: cannot write {path}: {error.strerror}"
+    return HostError(words, hint="make room for it here; then repeat: nothing is lost")
 
 
 def refused(host: str, what: str, reply: Reply) -> HostError:

@@ -24,7 +24,9 @@ PACKET = 1 << 15
 _REMOTE = (
     "exec sh -c 'IFS= read -r k; while read -r t n m; do"
     ' [ "$t" = "$k" ] || exit 99;'
-    ' s=$(head -c "$n"); (eval "$s"); printf "\\n%s %03d" "$m" "$?"; printf "\\n%s" "$m" >&2;'
+    # A script ends with its mark: one that was cut on the way does not.
+    ' s=$(head -c "$n"); case "$s" in *"$m") ;; *) exit 99;; esac;'
+    ' (eval "${s%"$m"}"); printf "\\n%s %03d" "$m" "$?"; printf "\\n%s" "$m" >&2;'
     " done'"
 )
 _CODE = len(" 000")
@@ -46,7 +48,11 @@ class Counts:
     def __str__(self) -> str:
         each = "s" if self.connections != 1 else ""
         channels = f"{self.connections} connection{each}, {self.channels} channels"
-        return f"{channels}, {self.sent / 1e6:.1f} MB sent, {self.received / 1e6:.1f} MB received"
+        return f"{channels}, {_size(self.sent)} sent, {_size(self.received)} received"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,8 @@ class Shell:
         return _Call(secrets.token_hex(16).encode(), take, done)
 
     def _request(self, call: _Call, script: bytes) -> bytes:
-        return f"{self._secret} {len(script)} {call.mark.decode()}\n".encode() + script
+        body = script + b"\n" + call.mark
+        return f"{self._secret} {len(body)} {call.mark.decode()}\n".encode() + body
 
     async def _write(self, data: bytes) -> None:
         await self._writable.wait()

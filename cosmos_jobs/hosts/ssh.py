@@ -69,7 +69,8 @@ class SSHHost:
         """Run a POSIX shell script to its end; it is never run a second time by itself.
 
         Raises ConnectionLost when the connection is cut meanwhile, or nothing
-        comes over it for `timeout_s`: it may have had an effect.
+        comes over it for `timeout_s`: it may have had an effect. NoContact when
+        the script alone takes longer than that.
         """
         began, heard = time.time(), self._counts.received
         shells = await self._connected()
@@ -80,7 +81,7 @@ class SSHHost:
         except TimeoutError as error:
             reason = f"it did not answer within {timeout_s:.0f} s"
             if self._counts.received > heard:
-                raise HostError(f"{self.name}: {reason}") from error
+                raise self._no_contact(reason, began) from error
             # A connection that is stalled may be noticed by nobody else for long.
             shells.connection.abort()
             raise self._lost(reason, began) from error

@@ -11,11 +11,14 @@ import click
 
 from cosmos_jobs.model import STARTS, Action, Event, Kind, Lane, Planned, State
 from cosmos_jobs.render.diagnostics import visible
-from cosmos_jobs.render.plans import duration
+from cosmos_jobs.render.plans import duration, plural
 
 AS_WISHED = frozenset({State.SUCCEEDED, State.CANCELLED})
 LINE_EVERY_S = 10.0
 HASHING_AFTER_S = 0.5
+
+Place = Callable[[str], str | None]
+"""Tells what people call a run: its place in a job; nothing when that is unknown."""
 
 
 class Tally:
@@ -44,12 +47,13 @@ class Tally:
     def text(self) -> str:
         """Return `3 of 8 runs, 1 failed, 55 frames/s, 40 s left`."""
         elapsed = max(self._clock() - self._began, 1e-6)
-        parts = [f"{self.done:,} of {self.runs:,} runs"]
+        known = f"{self.done:,} of {self.runs:,} runs"
+        parts = [known if self.runs else plural(self.done, "run")]
         parts += [f"{self.failed:,} failed"] if self.failed else []
         frames = self._finished_frames + self._frames
         parts += [f"{frames / elapsed:.0f} frames/s"] if frames else []
         left = (self.runs - self.done) * elapsed / self.done if self.done else 0
-        parts += [f"{duration(left)} left"] if left else []
+        parts += [f"{duration(left)} left"] if left > 0 else []
         return ", ".join(parts)
 
 
@@ -58,20 +62,18 @@ def reporter(planned: Planned, *, quiet: bool, verbose: bool) -> Iterator[Callab
     """Yield what apply tells its events to."""
     pending = STARTS | {Action.WAIT}
     tally = Tally(len({each.run_id for each in planned.plan.changes if each.action in pending}))
-    places = {each.run.id: f"{each.job}/{each.place}" for each in planned.desired}
+    place = {each.run.id: f"{each.job}/{each.place}" for each in planned.desired}.get
     if quiet:
         yield lambda event: None
     elif sys.stderr.isatty():
-        with _bar(tally, places, verbose=verbose) as notify:
+        with _bar(tally, place, verbose=verbose) as notify:
             yield notify
     else:
-        yield _lines(tally, places, verbose=verbose)
+        yield _lines(tally, place, verbose=verbose)
 
 
 @contextmanager
-def _bar(
-    tally: Tally, places: dict[str, str], *, verbose: bool
-) -> Iterator[Callable[[Event], None]]:
+def _bar(tally: Tally, place: Place, *, verbose: bool) -> Iterator[Callable[[Event], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -82,19 +84,20 @@ def _bar(
         def notify(event: Event) -> None:
             tally.add(event)
             progress.update(task, completed=tally.done, description=tally.text())
-            if line := _line(event, places, verbose=verbose):
+            if line := _line(event, place, verbose=verbose):
                 progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         yield notify
 
 
-def _lines(tally: Tally, places: dict[str, str], *, verbose: bool) -> Callable[[Event], None]:
+def _lines(tally: Tally, place: Place, *, verbose: bool) -> Callable[[Event], None]:
     last = time.monotonic()
 
     def notify(event: Event) -> None:
         nonlocal last
         tally.add(event)
-        if line := _line(event, places, verbose=verbose):
+        # The summary has the whole reason.
+        if line := _line(event, place, verbose=verbose, brief=True):
             click.echo(line, err=True)
         if time.monotonic() - last >= LINE_EVERY_S:
             last = time.monotonic()
@@ -105,23 +108,24 @@ def _lines(tally: Tally, places: dict[str, str], *, verbose: bool) -> Callable[[
 
 @contextmanager
 def lanes(
-    places: dict[str, str], *, quiet: bool, verbose: bool
+    place: Place, runs: int, *, quiet: bool, verbose: bool
 ) -> Iterator[Callable[[Event], None]]:
-    """Yield what a watch tells its events to: on a terminal it shows what each GPU is at."""
-    tally = Tally(len(places))
+    """Yield what a watch tells its events to: on a terminal it shows what each GPU is at.
+
+    How many `runs` there will be is 0 when that is not known.
+    """
+    tally = Tally(runs)
     if quiet:
         yield lambda event: None
     elif sys.stderr.isatty():
-        with _live(tally, places, verbose=verbose) as notify:
+        with _live(tally, place, verbose=verbose) as notify:
             yield notify
     else:
-        yield _lines(tally, places, verbose=verbose)
+        yield _lines(tally, place, verbose=verbose)
 
 
 @contextmanager
-def _live(
-    tally: Tally, places: dict[str, str], *, verbose: bool
-) -> Iterator[Callable[[Event], None]]:
+def _live(tally: Tally, place: Place, *, verbose: bool) -> Iterator[Callable[[Event], None]]:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -135,7 +139,7 @@ def _live(
                 shown = event.lanes[: max(1, console.height // 2 - 2)]
                 rows = [Text(row, no_wrap=True, overflow="ellipsis") for row in _rows(shown)]
                 live.update(Group(*rows, Text(tally.text())))
-            if line := _line(event, places, verbose=verbose):
+            if line := _line(event, place, verbose=verbose):
                 live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         yield notify
@@ -150,7 +154,7 @@ def _rows(shown: Sequence[Lane]) -> Iterator[str]:
         yield f"  {visible(lane.waits_for or lane.tail)}"
 
 
-def _line(event: Event, places: dict[str, str], *, verbose: bool) -> str:
+def _line(event: Event, place: Place, *, verbose: bool, brief: bool = False) -> str:
     """Return the line of a run that did not succeed, or with `verbose` of any that ended.
 
     What is to be said of a machine is always said.
@@ -159,8 +163,10 @@ def _line(event: Event, places: dict[str, str], *, verbose: bool) -> str:
         return event.reason
     if event.kind is not Kind.FINISHED or (event.state in AS_WISHED and not verbose):
         return ""
-    reason = f": {'; '.join(event.reason.splitlines())}" if event.reason else ""
-    return f"{event.state}  {event.run_id}  {places.get(event.run_id, '')}{reason}"
+    said = event.reason.splitlines()[: 1 if brief else None]
+    reason = f": {'; '.join(said)}" if said else ""
+    known = filter(None, (event.state, event.run_id, place(event.run_id)))
+    return f"{'  '.join(known)}{reason}"
 
 
 class Hashing:

@@ -29,7 +29,7 @@ COLORS = {
 def text(applied: Applied, root: Path) -> str:
     """Return how many runs this apply made, which failed and why, and where the videos are."""
     places = {each.run.id: f"{each.job}/{each.place}" for each in applied.planned.desired}
-    lines = list(_failures(applied.records, places))
+    lines = list(_failures(applied.records, places, "Retry with the same command"))
     up_to_date = sum(_up_to_date(record, applied) for record in applied.records)
     counted = [record for record in applied.records if not _up_to_date(record, applied)]
     said = _counts(counted)
@@ -52,7 +52,8 @@ def followed(done: Followed, root: Path) -> str:
         record.run.id: "/".join(next(iter(record.jobs.items()), ("", record.run.id)))
         for record in done.records
     }
-    lines = [*_failures(done.records, places), f"{', '.join(_counts(done.records))}."]
+    failures = _failures(done.records, places, "Retry: cosmos-jobs retry")
+    lines = [*failures, f"{', '.join(_counts(done.records))}."]
     jobs = dict.fromkeys(job for record in done.records for job in record.jobs)
     return "\n".join([*lines, *_places(done.records, jobs, root), *_going_on(done.records)])
 
@@ -80,7 +81,7 @@ def _up_to_date(record: Record, applied: Applied) -> bool:
     return record.state is State.SUCCEEDED and record.run.id not in made
 
 
-def _failures(records: Iterable[Record], places: Mapping[str, str]) -> Iterator[str]:
+def _failures(records: Iterable[Record], places: Mapping[str, str], retry: str) -> Iterator[str]:
     bad = [
         record
         for record in records
@@ -93,7 +94,7 @@ def _failures(records: Iterable[Record], places: Mapping[str, str]) -> Iterator[
     if len(bad) > SHOWN:
         yield f"… and {len(bad) - SHOWN:,} more: cosmos-jobs list runs --status failed"
     if any(record.state is not State.BLOCKED for record in bad):
-        yield "Retry with the same command; look closer: cosmos-jobs show RUN"
+        yield f"{retry}; look closer: cosmos-jobs show RUN"
     if any(record.state is State.BLOCKED for record in bad):
         yield "Blocked runs are not retried: change their prompts, or use --force."
     if bad:

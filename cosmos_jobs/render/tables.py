@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
 from cosmos_jobs.model import Lane, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
-from cosmos_jobs.render.results import COLORS, moment
+from cosmos_jobs.render.results import COLORS
 
 GAP = 2
+SINCE = "%m-%d %H:%M"
 FOLDED = 12
 """Cells that the column which gives way keeps at least."""
 
@@ -49,20 +51,41 @@ def jobs(counts: dict[str, dict[State, int]]) -> str:
 
 
 def lanes(found: Iterable[Lane]) -> str:
-    """Return a line a batch in flight: where it is, how far, since when, what it waits for."""
-    rows = [
-        (
-            each.target,
-            each.host or "no machine yet",
-            each.gpu,
-            each.batch,
-            f"{each.done} of {each.runs}",
-            moment(each.started) if each.started is not None else "waits",
-            " ".join(each.waits_for.split()),
+    """Return a line a batch in flight: where it is, how far, since when, what it waits for.
+
+    The batches of a target that no machine has yet are one line.
+    """
+    queued: dict[str, list[Lane]] = {}
+    rows = []
+    for each in found:
+        if each.host:
+            rows.append(_lane([each], each.batch, each.waits_for))
+        else:
+            queued.setdefault(each.target, []).append(each)
+    for members in queued.values():
+        why = "; ".join(dict.fromkeys(each.waits_for for each in members if each.waits_for))
+        rows.append(
+            _lane(
+                members,
+                members[0].batch if len(members) == 1 else f"{len(members):,} batches",
+                f"no machine yet: {why}" if why else "no machine yet",
+            )
         )
-        for each in found
-    ]
     return _table(("TARGET", "HOST", "GPU", "BATCH", "RUNS", "SINCE", "REASON"), rows, fold=6)
+
+
+def _lane(members: Sequence[Lane], batch: str, reason: str) -> Sequence[str]:
+    first = members[0]
+    done, runs = sum(each.done for each in members), sum(each.runs for each in members)
+    return (
+        first.target,
+        first.host or "-",
+        first.gpu,
+        batch,
+        f"{done} of {runs}",
+        "waits" if first.started is None else time.strftime(SINCE, time.localtime(first.started)),
+        " ".join(reason.split()),
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, fold: int) -> str:

@@ -155,6 +155,9 @@ def test_a_folder_without_color_mp4_is_told_by_name(project: Project) -> None:
         (["schema", "engine", "transfer3"], "transfer2.5"),
         (["prune", "--job", "nothing"], "no job `nothing`"),
         (["plan", "-C", "/nowhere"], "no folder /nowhere"),
+        (["logs", "small"], "see them: cosmos-jobs list runs\n"),
+        (["prune", "--remote", "gpux"], "one target only: --target gpux"),
+        (["prune", "--remote"], "add --yes, or look first: --dry-run"),
     ],
 )
 def test_a_wrong_word_is_answered_with_what_to_type(
@@ -164,6 +167,44 @@ def test_a_wrong_word_is_answered_with_what_to_type(
 
     assert said in refused.stderr
     assert refused.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["watch", "fetch", "cancel", "retry"])
+def test_a_wrong_job_is_answered_with_the_nearest(project: Project, command: str) -> None:
+    project.run("apply", "--only", "golden")
+
+    job = project.run(command, "smal", exit_code=2).stderr
+    file = project.run(command, "jobs/smal.yaml", exit_code=2).stderr
+
+    assert "did you mean `small`?" in job
+    assert "did you mean `jobs/small.yaml`?" in file
+
+
+def test_a_job_has_no_log_and_its_runs_have(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+
+    refused = project.run("logs", "small", exit_code=2)
+
+    assert "`small` is no run id" in refused.stderr
+    assert "see them: cosmos-jobs list runs --job small" in refused.stderr
+
+
+def test_fetch_says_that_there_is_nothing_to_fetch(project: Project) -> None:
+    assert project.run("fetch").stdout == "Nothing to fetch.\n"
+
+    project.run("apply", "--only", "golden")
+
+    assert project.run("fetch").stdout == "Nothing to fetch.\n"
+
+
+def test_prune_without_a_terminal_lists_nothing_before_it_refuses(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+    project.edit("golden hour", "noon")
+
+    refused = project.run("prune", exit_code=2)
+
+    assert refused.stdout == ""
+    assert "add --yes, or look first: --dry-run" in refused.stderr
 
 
 def test_a_wrong_project_file_is_a_wrong_file(project: Project) -> None:

@@ -341,6 +341,26 @@ def test_a_lost_store_is_rebuilt_without_running_anything(lab: Lab, lost: str) -
     assert len(lab.stand_in.lines("begin")) == 3
 
 
+def test_what_failed_is_adopted_once(lab: Lab) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(2, "They FAIL")
+    lab.project.run("apply", exit_code=1)
+    shutil.rmtree(lab.project.root / ".cosmos-jobs")
+    shutil.rmtree(lab.project.root / "outputs", ignore_errors=True)
+
+    first = lab.project.run("adopt")
+    before = lab.project.runs()
+    second = lab.project.run("adopt").stdout
+
+    assert "Adopted 2 runs." in first.stdout
+    for run in lab.ids():
+        assert f"failed  {run}  small/golden/edges-seed" in first.stderr
+    assert "Retry: cosmos-jobs retry" in first.stdout
+    assert "Adopted 0 runs." in second
+    assert lab.states() == ["failed", "failed"]
+    assert lab.project.runs() == before
+
+
 # --- trust --------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
@@ -237,3 +238,67 @@ def test_cancelled_work_leaves_nothing_and_is_made_by_the_next_apply(world: Worl
     world.configure(project, seconds=0.0)
     world.converge()
     world.assert_whole()
+
+
+def test_cancel_reaches_the_hosts_that_answer_and_leaves_nothing_stuck(world: World) -> None:
+    servers = {alias: world.machine(alias) for alias in ("gpu-1", "gpu-2")}
+    project = world.project()
+    world.configure(project, *servers, seconds=0.5, max_batch=1)
+    project.sweep(20)
+    client = project.start("apply")
+    wait_for(lambda: world.begun() >= 2)
+    kill(client)
+    servers["gpu-1"].stop()
+
+    refused = project.run("cancel", "--all", "--connect-timeout", "1", exit_code=5)
+
+    states = {str(each["id"]): str(each["state"]) for each in project.runs()}
+    lanes = json.loads(project.run("status", "--format", "json").stdout)["in_flight"]
+    assert "no contact with gpu-1" in refused.stderr
+    assert {each["host"] for each in lanes} == {"gpu-1"}
+    assert "cancelled" in states.values()
+    servers["gpu-1"].start()
+    world.converge()
+    world.assert_whole()
+
+
+def test_a_detached_apply_says_so_when_the_host_does_not_take_the_work(world: World) -> None:
+    world.serve()
+    project = world.project()
+    project.sweep(2)
+    world.root.mkdir(exist_ok=True)
+    obstacle = world.root / "batches"
+    obstacle.write_text("in the way")
+
+    refused = project.run("apply", "--detach", exit_code=5)
+
+    assert "gpu-1 cannot start" in refused.stderr
+    assert world.begun() == 0
+    obstacle.unlink()
+    project.run("apply", "--detach")
+    wait_for(lambda: world.begun() >= 2)
+    world.converge()
+    world.assert_whole()
+
+
+def test_runs_on_a_host_that_left_the_project_hold_up_no_other_and_can_be_given_up(
+    world: World,
+) -> None:
+    for alias in ("gpu-1", "gpu-2"):
+        world.machine(alias)
+    project = world.project()
+    world.configure(project, "gpu-1", "gpu-2", seconds=0.3, max_batch=1)
+    project.sweep(12)
+    client = project.start("apply")
+    wait_for(lambda: world.begun() >= 2)
+    kill(client)
+    world.configure(project, "gpu-2", max_batch=1)
+
+    waiting = project.run("apply", exit_code=5)
+    given_up = project.run("cancel", "--all")
+    project.run("apply")
+
+    assert "`gpu-1` is no longer a host of" in waiting.stderr
+    assert "cosmos-jobs cancel --all" in waiting.stderr
+    assert "Stopped" in given_up.stdout
+    assert {str(each["state"]) for each in project.runs()} == {"succeeded"}

@@ -283,6 +283,20 @@ def test_of_many_files_those_that_exist_are_fetched(use: Use[object], tmp_path: 
     )
 
 
+@pytest.mark.parametrize("size", [5 << 20, 9 << 20])
+def test_a_full_disk_here_is_told_and_nothing_is_left(
+    use: Use[object], tmp_path: Path, small_disk: Path, size: int
+) -> None:
+    source = file(tmp_path / "there.mp4", size)
+    target = small_disk / "here" / "clip.mp4"
+
+    with pytest.raises(HostError, match="No space left on device") as caught:
+        use(lambda host: host.get({str(source): target}))
+
+    assert caught.value.message == f"this machine: cannot write {target}: No space left on device"
+    assert [*target.parent.iterdir()] == []
+
+
 def test_what_was_fetched_before_is_replaced(use: Use[object], tmp_path: Path) -> None:
     source = file(tmp_path / "there.mp4", 1000)
     target = file(tmp_path / "here.mp4", 2000, 1)

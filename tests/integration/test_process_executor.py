@@ -9,16 +9,20 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cosmos_jobs.executors.process import ProcessExecutor
+from cosmos_jobs import project
+from cosmos_jobs.errors import HostError
+from cosmos_jobs.executors.process import LOG_TAIL_BYTES, ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.model import Batch, Command, Life, Status
 from cosmos_jobs.project import Installation, Target
 from cosmos_jobs.protocols import Order
+from cosmos_jobs.sites import Access, open_sites
 
 BATCH = Batch("ba_0000000000000001", "any", "local", ("rs_0000000000000001",))
 
@@ -31,6 +35,7 @@ class Bench:
         self.folder = root / "batches" / BATCH.id
         target = Target("local", str(root), **settings)
         self.executor = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", kill_grace_s=1)
+        self.colleague = ProcessExecutor(LocalHost(), target, "bob@there", "owner2", kill_grace_s=1)
 
     def submit(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
         self.order(Command(argv, {}, env or {}))
@@ -236,6 +241,61 @@ def _members(group: int) -> list[int]:
         if int(itself) == group and state != "Z":
             members.append(int(process.name))
     return members
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_batch_that_a_colleague_needs_is_left_alone(bench: Bench, kill: bool) -> None:
+    bench.submit("sh", "-c", "touch out/at-work; sleep 60")
+    bench.wait(lambda status: "at-work" in status.files)
+    asyncio.run(bench.colleague.keep([BATCH.id]))
+    second = numbered(2)
+
+    left_alone = asyncio.run(bench.executor.cancel([BATCH.id, second.id], kill=kill))
+    repeated = asyncio.run(bench.executor.cancel([BATCH.id], kill=kill))
+    life = bench.poll().life
+    marks = [each.name for each in (bench.folder / "needed").iterdir()]
+    theirs = asyncio.run(bench.colleague.cancel([BATCH.id]))
+
+    assert left_alone == repeated == {BATCH.id}
+    assert life is Life.RUNNING
+    assert marks == ["owner2"]
+    assert theirs == frozenset()
+    assert bench.poll().life is Life.CANCELLED
+    assert asyncio.run(bench.executor.poll([second.id]))[second.id].life is Life.CANCELLED
+
+
+def test_cancelling_what_has_ended_keeps_our_mark_beside_a_colleagues(bench: Bench) -> None:
+    bench.submit("true")
+    before = bench.ended()
+    asyncio.run(bench.colleague.keep([BATCH.id]))
+
+    assert asyncio.run(bench.executor.cancel([BATCH.id])) == frozenset()
+
+    assert bench.poll() == before
+    marks = {each.name for each in (bench.folder / "needed").iterdir()}
+    assert marks == {"owner1", "owner2"}
+
+
+def test_what_we_marked_just_now_is_not_swept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.submit("true")
+    bench.ended()
+
+    young = asyncio.run(bench.executor.sweep((), delete=False))
+    old = time.time() - 2 * 3600
+    os.utime(bench.folder / "needed" / "owner1", (old, old))
+    later = asyncio.run(bench.executor.sweep((), delete=False))
+
+    assert young == []
+    assert [each.name for each in later] == [BATCH.id]
+
+
+def test_a_missing_setsid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    bench = Bench(tmp_path / "root")
+
+    with pytest.raises(HostError, match="setsid is not installed"):
+        bench.submit("true")
 
 
 # --- GPUs ---------------------------------------------------------------------------------
@@ -461,6 +521,34 @@ def test_a_full_disk_is_told_even_though_nothing_can_be_written(tmp_path: Path) 
     assert status.fault == "disk-full"
 
 
+@pytest.mark.parametrize("pages", [0, 3])
+def test_a_batch_that_cannot_write_down_what_it_claims_does_nothing(
+    small_disk: Path, pages: int
+) -> None:
+    bench = Bench(small_disk)
+    bench.submit("touch", "out/ran")
+    bench.ended()
+    for name in ("claim/pid", "exit", "started", "log", "out/ran", f"../../runs/{BATCH.runs[0]}"):
+        (bench.folder / name).unlink()
+    (bench.folder / "claim").rmdir()
+    (bench.folder / "out").rmdir()
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    # For the pid and what is set aside, not for the run.
+    os.truncate(filler, (filler.stat().st_size // 4096 - pages) * 4096)
+
+    subprocess.run(["sh", "run.sh"], cwd=bench.folder, check=False, capture_output=True)
+
+    assert not (bench.folder / "started").exists()
+    assert not (bench.folder / "out").exists()
+    if pages:
+        status = bench.poll()
+        assert (status.life, status.fault) == (Life.EXITED, "disk-full")
+
+
 # --- secrets ------------------------------------------------------------------------------
 
 
@@ -495,6 +583,140 @@ def test_a_secret_that_we_lack_comes_from_the_machine(
     bench.ended()
 
     assert (bench.folder / "out" / "seen").read_text() == "10\n"
+
+
+PROJECT = """\
+version: 1
+targets:
+  here:
+    root: {root}
+    engines:
+      preview: {{env: {{THE_TOKEN: "${{MY_WORD}}"}}}}
+"""
+THEIRS = "s3cr3t-'\"$(x)-of-the-machine"
+
+
+def with_their_secret(bench: Bench, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIR_TOKEN", THEIRS)
+    bench.order(Command(("sh", "-c", script), {}), Installation(env={"TOKEN": "${THEIR_TOKEN}"}))
+
+
+def test_a_secret_is_not_on_the_disk_while_the_engine_runs_nor_after_cancel(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "trap 'echo bye \"$TOKEN\"; exit' TERM;"
+        ' echo "using $TOKEN now"; echo "err $TOKEN" >&2;'
+        " printf '\\r10%%\\r20%%\\r'; while :; do sleep 0.1; done"
+    )
+    with_their_secret(bench, script, monkeypatch)
+    stars = "*" * len(THEIRS)
+
+    bench.wait(lambda status: "20%" in status.log)
+    running = (bench.folder / "log").read_text()
+    bench.cancel()
+
+    assert running == f"using {stars} now\nerr {stars}\n\n10%\n20%\n"
+    ended = (bench.folder / "log").read_text()
+    assert ended.startswith(running)
+    assert ended.endswith(f"\nbye {stars}\n")
+    assert THEIRS not in ended
+    assert not (bench.folder / "pipe").exists()
+
+
+def test_covering_keeps_the_exit_code_and_every_byte(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "x" * 4090
+    script = (
+        f'for n in 1 2 3 4 5 6 7 8 9; do echo "{long}$TOKEN$TOKEN${{n}}{long}"; done;'
+        " printf '\\377 end'; exit 7"
+    )
+    with_their_secret(bench, script, monkeypatch)
+
+    status = bench.ended()
+
+    stars = "*" * 2 * len(THEIRS)
+    lines = "".join(f"{long}{stars}{n}{long}\n" for n in range(1, 10))
+    assert status.exit_code == 7
+    assert (bench.folder / "log").read_bytes() == lines.encode() + b"\xff end\n"
+
+
+def test_each_line_of_a_secret_is_covered(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    secret = "first line\nsecond line\n"
+
+    bench.order(
+        Command(("sh", "-c", 'echo "$TOKEN"; echo "${TOKEN%%second*}"'), {}),
+        Installation(env={"TOKEN": "${TOKEN}", "PART": "${PART}"}),
+        secrets={"TOKEN": secret, "PART": "first"},
+    )
+    bench.ended()
+
+    first, second = "*" * 10, "*" * 11
+    assert (bench.folder / "log").read_text() == f"{first}\n{second}\n\n{first}\n\n"
+
+
+def test_what_an_engine_leaves_behind_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    began = time.monotonic()
+    with_their_secret(bench, "sleep 60 & echo done", monkeypatch)
+
+    status = bench.ended()
+    bench.cancel()
+
+    assert (status.exit_code, status.log) == (0, "done")
+    assert time.monotonic() - began < 20
+
+
+def test_another_process_of_the_client_does_not_show_secrets(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    secret = "a plain word"
+    target = Target("local", str(tmp_path))
+    other = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", secrets=[secret])
+    bench.submit("sh", "-c", f"echo 'it is {secret}.'")
+    bench.ended()
+
+    log, _ = asyncio.run(other.log(BATCH.id, 0))
+    status = asyncio.run(other.poll([BATCH.id]))[BATCH.id]
+
+    assert log == b"it is ***.\n"
+    assert status.log == "it is ***."
+
+
+def test_the_machines_of_a_project_know_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_WORD", "a plain word")
+    (tmp_path / "cosmos-jobs.yaml").write_text(PROJECT.format(root=tmp_path / "root"))
+    loaded = project.load(tmp_path)
+    bench = Bench(tmp_path / "root")
+    bench.submit("sh", "-c", "echo 'it is a plain word.'")
+    bench.ended()
+
+    (site,) = open_sites(loaded, loaded.targets["here"], Access(print, 1))
+    log, _ = asyncio.run(site.executor.log(BATCH.id, 0))
+
+    assert log == b"it is ***.\n"
+
+
+def test_the_end_of_a_log_begins_with_a_whole_line(tmp_path: Path) -> None:
+    secret = "a plain word"
+    target = Target("local", str(tmp_path))
+    executor = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", secrets=[secret])
+    bench = Bench(tmp_path)
+    bench.submit("true")
+    bench.ended()
+    seen = {}
+    for more in (-len("plain word\n") - 1, -1, 0):
+        rest = "y" * (LOG_TAIL_BYTES + more - 1) + "\n"
+        (bench.folder / "log").write_text(f"{'x' * 9000}\nit is {secret}\n{rest}")
+        log = asyncio.run(executor.poll([BATCH.id]))[BATCH.id].log
+        seen[more] = log == rest.rstrip("\n")
+
+    assert all(seen.values()), seen
 
 
 def test_a_log_is_read_from_where_one_was(tmp_path: Path) -> None:

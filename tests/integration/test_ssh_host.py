@@ -16,8 +16,10 @@ from typing import TypeVar
 
 import pytest
 
-from cosmos_jobs.errors import HostError, NoContact, TransferError
+from cosmos_jobs.errors import ConnectionLost, HostError, NoContact, TransferError
+from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.ssh import SSHHost
+from cosmos_jobs.project import Target
 from cosmos_jobs.protocols import Upload
 from tests.fixtures_ssh import Proxies, Servers
 from tests.servers import USER, Home, Proxy, new_key, public
@@ -445,6 +447,84 @@ def test_a_stalled_connection_is_noticed(
     use(work)
 
 
+def test_a_script_that_takes_too_long_beside_others_is_no_contact(ssh_servers: Servers) -> None:
+    ssh_servers("gpu-1")
+
+    async def work(host: SSHHost) -> None:
+        await hello(host)
+        slow = asyncio.create_task(host.run("sleep 30", timeout_s=1))
+        await asyncio.sleep(0.3)
+        await hello(host)
+        with pytest.raises(NoContact, match="it did not answer within 1 s") as caught:
+            await slow
+
+        # Nothing was lost: there is no use in asking the same at once.
+        assert not isinstance(caught.value, ConnectionLost)
+        assert await hello(host) == "hello\n"
+        assert host.traffic.connections == 1
+
+    use(work)
+
+
+def test_a_script_that_is_cut_on_its_way_is_not_begun(
+    ssh_servers: Servers, ssh_proxies: Proxies, tmp_path: Path
+) -> None:
+    proxy = ssh_proxies("gpu-1", ssh_servers("direct"))
+    begun = tmp_path / "begun"
+
+    async def work(host: SSHHost) -> None:
+        await hello(host)
+        proxy.cut_after(MEGA, "up")
+        with pytest.raises(NoContact):
+            await host.run(f"touch '{begun}'\n" + f"# {'x' * 100}\n" * 40_000)
+        await asyncio.sleep(0.5)
+
+    use(work)
+
+    assert not begun.exists()
+
+
+def test_an_unknown_exit_code_is_asked_for_again_after_a_pause(
+    ssh_servers: Servers, tmp_path: Path
+) -> None:
+    # The first two times it takes the shell down that it is in.
+    times, tool = tmp_path / "times", tmp_path / "bin" / "base64"
+    tool.parent.mkdir()
+    tool.write_text(
+        f'#!/bin/sh\necho x >> "{times}"\n[ $(wc -l < "{times}") -gt 2 ] ||'
+        ' kill -9 $(ps -o sid= -p $$)\nexec /usr/bin/base64 "$@"\n'
+    )
+    tool.chmod(0o755)
+    ssh_servers("gpu-1", f"SetEnv PATH={tool.parent}:/usr/bin:/bin")
+    file(tmp_path / "batches" / "ba_1" / "batch.json", 100)
+
+    async def work(host: SSHHost) -> None:
+        await hello(host)
+        executor = ProcessExecutor(host, Target("t", str(tmp_path)), "ann@here", "owner1")
+        began = time.monotonic()
+        told = await executor.describe(["ba_1"])
+
+        assert set(told) == {"ba_1"}
+        assert times.read_text() == "x\n" * 3
+        assert time.monotonic() - began >= 1
+
+    use(work)
+
+
+def test_traffic_is_told_in_fitting_units(ssh_servers: Servers, tmp_path: Path) -> None:
+    ssh_servers("gpu-1")
+    source = file(tmp_path / "there.bin", 3 * MEGA)
+
+    async def work(host: SSHHost) -> None:
+        await host.run(f": {'x' * 12_000}")
+        await host.get({str(source): tmp_path / "here.bin"})
+
+        told = r"1 connection, \d channels?, 1[23] kB sent, 3\.[12] MB received"
+        assert re.fullmatch(told, str(host.traffic))
+
+    use(work)
+
+
 def test_nobody_is_asked_before_there_is_something_to_ask(ssh_servers: Servers) -> None:
     server = ssh_servers("gpu-1")
 
@@ -617,6 +697,19 @@ def test_a_file_that_changes_on_the_host_while_it_comes_is_fetched_again(
         assert digest(tmp_path / "here.mp4") == digest(source)
 
     use(work)
+
+
+def test_a_file_that_cannot_be_read_is_that_files_failure(
+    ssh_servers: Servers, tmp_path: Path
+) -> None:
+    ssh_servers("gpu-1")
+    good = file(tmp_path / "good.mp4", 1000)
+    source = "/proc/self/mem"  # also root cannot read it from its beginning
+
+    with pytest.raises(TransferError, match=f"gpu-1: cannot read {source}: ") as caught:
+        use(lambda host: host.get({str(good): tmp_path / "a", source: tmp_path / "b"}))
+
+    assert not isinstance(caught.value, NoContact)
 
 
 def test_a_file_that_always_changes_is_an_error(ssh_servers: Servers, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_no_reason_controls_the_terminal_or_breaks_a_line(
         (Estimate(), ""),
         (Estimate(3, 3), "How long it takes is unknown until the first run."),
         (Estimate(3, 0, 45.0), "It takes about 45 s."),
-        (Estimate(3, 0, 45.0, 0.01), "It takes about 45 s (0.1 GPU hours)."),
+        (Estimate(3, 0, 45.0, 0.01), "It takes about 45 s (under 0.1 GPU hours)."),
         (
             Estimate(3, 1, 7260.0, 2.0),
             "It takes about 2 h 01 min (2.0 GPU hours), plus 1 run of unknown length.",

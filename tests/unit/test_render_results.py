@@ -12,6 +12,7 @@ from cosmos_jobs.model import (
     Applied,
     Attempt,
     Event,
+    Followed,
     Kind,
     Planned,
     Prompt,
@@ -20,7 +21,7 @@ from cosmos_jobs.model import (
     State,
 )
 from cosmos_jobs.render import results
-from cosmos_jobs.render.progress import Hashing, Tally
+from cosmos_jobs.render.progress import Hashing, Tally, lanes
 from tests.unit.examples import PLAIN, parsed, planned, record
 
 SWEEP = PLAIN + "params: {seed: {start: 1, stop: 20, step: 1}}\n"
@@ -229,6 +230,32 @@ def test_a_tally_needs_no_time_to_have_passed() -> None:
     tally.add(finished(State.SUCCEEDED))
 
     assert tally.text() == "1 of 2 runs, 1 s left"
+
+
+def test_of_an_unknown_number_of_runs_only_those_done_are_told() -> None:
+    tally = Tally(0, Clock())
+
+    tally.add(finished(State.SUCCEEDED))
+
+    assert tally.text() == "1 run"
+
+
+@pytest.mark.parametrize(("place", "told"), [("x/a", "  x/a"), (None, "")])
+def test_elsewhere_than_on_a_terminal_a_failure_is_a_line(
+    capsys: pytest.CaptureFixture[str], place: str | None, told: str
+) -> None:
+    failed = replace(finished(State.FAILED), reason="out of memory\nsee the log")
+
+    with lanes(lambda run_id: place, 1, quiet=False, verbose=False) as notify:
+        notify(failed)
+
+    assert capsys.readouterr().err == f"failed  rs_1{told}: out of memory\n"
+
+
+def test_what_was_followed_is_retried_with_another_command() -> None:
+    done = Followed(applied((State.FAILED, "")).records, (), ())
+
+    assert "Retry: cosmos-jobs retry; look" in unstyle(results.followed(done, ROOT))
 
 
 def test_hashing_is_shown_only_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cosmos_jobs.model import Prompt, PromptRecord, State
+from cosmos_jobs.model import Lane, Prompt, PromptRecord, State
 from cosmos_jobs.render import tables
 from tests.unit.examples import PLAIN, record, runs
 
@@ -81,3 +81,27 @@ def test_a_run_of_two_jobs_names_both() -> None:
     shared = replace(record(FIRST, State.SUCCEEDED), jobs={"a": "p/x", "b": "q/y"})
 
     assert "a/p/x b/q/y" in tables.runs([shared])
+
+
+def test_batches_that_no_machine_has_yet_are_one_line_a_target() -> None:
+    on = Lane("ba_0123456789abcdef", "gpu", "gpu-1", "0", 1, 4, 1e9, "", "")
+    waits = replace(on, host="", gpu="", done=0, started=None, waits_for="no answer")
+    other = replace(waits, target="h100", batch="ba_fedcba9876543210", waits_for="")
+
+    lines = tables.lanes([waits, on, waits, other]).splitlines()
+
+    assert [line.split("  ")[0] for line in lines] == ["TARGET", "gpu", "gpu", "h100"]
+    assert "ba_0123456789abcdef  1 of 4" in lines[1]
+    assert "2 batches" in lines[2]
+    assert "0 of 8" in lines[2]
+    assert lines[2].endswith("no machine yet: no answer")
+    assert "ba_fedcba9876543210  0 of 4" in lines[3]
+    assert lines[3].endswith("no machine yet")
+
+
+def test_lanes_fit_80_columns_without_their_reason() -> None:
+    lane = Lane("ba_0123456789abcdef", "gpu", "gpu-node-1", "0", 1, 4, 1e9, "", "")
+
+    (head, _) = tables.lanes([lane]).splitlines()
+
+    assert head.index("REASON") + tables.FOLDED <= 80

@@ -1,4 +1,5 @@
 # End `batches`: one that waits never starts, one that runs is killed with all that it started.
+# One that others need too is left to them; it is printed, and we need it no more.
 
 mkdir -p "$root/batches" && cd "$root/batches" || exit 1
 
@@ -26,8 +27,26 @@ wait_for_end() {
   done
 }
 
+# Whether others need batch $1, which has not ended; then our own mark goes.
+shared() {
+  [ ! -s "$1/exit" ] && [ ! -s "$1/refused" ] || return 1
+  # Taken away before we look: when two let go of it at once, the later one sees no mark.
+  mv -f "$1/needed/$owner" "$1/needed/.$owner" 2>/dev/null
+  for mark in "$1"/needed/*; do
+    [ -e "$mark" ] && rm -f "$1/needed/.$owner" && return 0
+  done
+  mv -f "$1/needed/.$owner" "$1/needed/$owner" 2>/dev/null
+  return 1
+}
+
 left=
+ours=
 for batch in $batches; do
+  if shared "$batch"; then
+    echo "shared $batch"
+    continue
+  fi
+  ours="$ours $batch"
   mkdir -p "$batch" || exit 1
   # run.sh writes its pid and then looks for `cancel`: one of us sees the other.
   [ -z "$kill" ] || : > "$batch/cancel" || exit 1
@@ -42,7 +61,7 @@ signal TERM
 wait_for_end "${grace}0"
 signal KILL
 wait_for_end 50
-for batch in $batches; do
+for batch in $ours; do
   containers "$batch" --all | xargs -r docker rm --force > /dev/null
 done
 [ -z "$left" ] || { echo "still alive:$left" >&2; exit 1; }

@@ -36,7 +36,14 @@ for batch in $at_work; do
   (cd "$batch/out" && find . -type f ! -name '*
 *' ! -path '*
 */*') | sed 's/^\.\//file /'
-  [ -f "$batch/log" ] && tail -c "$tail" "$batch/log" | tr '\r' '\n' | sed 's/^/log /'
+  if [ -f "$batch/log" ]; then
+    size=$(stat -c %s "$batch/log") cut=
+    [ "$size" -le "$tail" ] || cut=1d
+    # One byte more: the first line, of which there may be a part, is not shown.
+    tail -c "+$((size > tail ? size - tail : 1))" "$batch/log" | tr '\r' '\n' |
+      sed "$cut
+        s/^/log /"
+  fi
   echo
 done
 [ -n "$waiting" ] || exit 0

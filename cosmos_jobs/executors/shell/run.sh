@@ -18,11 +18,11 @@ finish() {
 begin() {
   mkdir claim 2>/dev/null || exit 0
   birth $$
-  printf '%s %s\n' "$$" "$born" | put claim/pid
+  printf '%s %s\n' "$$" "$born" | put claim/pid || exit 1
   # Whoever cancels writes `cancel` and then looks for the pid: one of us sees the other.
   [ -f cancel ] && exit 1
   head -c 8192 /dev/zero > reserve
-  for program in flock timeout; do
+  for program in flock timeout ${secrets:+awk mkfifo}; do
     command -v $program > /dev/null || { fault "no-program $program"; finish 127; exit 1; }
   done
   hold_runs && wait_for_gpus
@@ -43,7 +43,9 @@ hold_runs() {
     printf '%s\n' "$others" | put refused
     return 1
   fi
-  while read -r run known; do printf '%s\n' "$batch" > "$root/runs/$run"; done < runs
+  while read -r run known; do
+    printf '%s\n' "$batch" > "$root/runs/$run" || { fault disk-full; finish 1; return 1; }
+  done < runs
   exec 3<&-
 }
 
@@ -114,34 +116,81 @@ work() {
   if check; then
     began=$(date +%s)
     : >> log
-    [ -z "$secrets" ] || chmod 600 log
-    engine "$1" < /dev/null >> log 2>&1
-    code=$?
+    if [ -z "$secrets" ]; then
+      engine "$1" < /dev/null >> log 2>&1
+      code=$?
+    else
+      chmod 600 log
+      engine_covered "$1"
+    fi
     [ -z "$image" ] || remove_container
     [ -z "$limit" ] || [ $(($(date +%s) - began)) -lt "$limit" ] || fault "timeout $limit"
-    mask
   else
     code=127
   fi
   [ -f cancel ] || finish "$code"
 }
 
-# Cover what `secrets` names in the log, letter by letter, so that places in it stay the same.
+# Run the engine on GPUs $1, its output covered line by line on the way to the log.
+engine_covered() {
+  rm -f pipe
+  mkfifo pipe || { code=1; return; }
+  # Told to end, it still takes the engine's last words. When it fails nothing is written.
+  { trap '' TERM HUP INT; lines | mask >> log; cat > /dev/null; } < pipe &
+  covering=$!
+  exec 5> pipe
+  rm -f pipe
+  engine "$1" < /dev/null >&5 2>&1 5>&-
+  code=$?
+  exec 5>&-
+  # What the engine has left behind may go on talking: it is not waited for.
+  tries=0
+  while birth $covering; [ -n "$born" ] && [ $tries -lt 50 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+  done
+}
+
+# Make lines of what draws over itself, as progress bars do: they are to be seen as they come.
+lines() {
+  if command -v stdbuf > /dev/null; then stdbuf -o0 tr '\r' '\n'; else cat; fi
+}
+
+# Cover what `secrets` names, letter by letter, so that places in the log stay the same.
 mask() {
-  [ -n "$secrets" ] || return 0
-  awk -v names="$secrets" '
-    BEGIN { count = split(names, name, " ") }
-    {
+  interactive=
+  # mawk waits for more than a line, and cuts long ones of its main input if it does not.
+  ! awk -W version < /dev/null 2>&1 | grep -q mawk || interactive='-W interactive'
+  LC_ALL=C awk $interactive -v names="$secrets" -v mawk="$interactive" '
+    BEGIN {
+      count = split(names, name, " ")
       for (i = 1; i <= count; i++) {
-        value = ENVIRON[name[i]]
-        stars = value
-        gsub(/./, "*", stars)
-        while (length(value) > 3 && (at = index($0, value)))
-          $0 = substr($0, 1, at - 1) stars substr($0, at + length(value))
+        parts = split(ENVIRON[name[i]], part, /[\r\n]+/)
+        for (j = 1; j <= parts; j++) if (length(part[j]) > 3) {
+          values++
+          value[values] = stars[values] = part[j]
+          gsub(/./, "*", stars[values])
+        }
       }
-      print
-    }' log > log.masked && cat log.masked > log
-  rm -f log.masked
+      if (mawk) {
+        while ((getline < "-") > 0) cover()
+        exit
+      }
+    }
+    { cover() }
+    function cover() {
+      shown = $0
+      for (i = 1; i <= values; i++) {
+        from = 1
+        while (at = index(substr($0, from), value[i])) {
+          at += from - 1
+          shown = substr(shown, 1, at - 1) stars[i] substr(shown, at + length(value[i]))
+          from = at + 1
+        }
+      }
+      print shown
+      fflush()
+    }'
 }
 
 case "$1" in

@@ -1,5 +1,6 @@
 # Write a batch's files and start it, detached: it outlives us, and none of our streams is its own.
 
+command -v setsid > /dev/null || { echo "setsid is not installed" >&2; exit 1; }
 mkdir -p "$folder/needed" || exit 1
 cd "$folder" || exit 1
 : > "needed/$owner"

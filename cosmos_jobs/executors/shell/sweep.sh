@@ -12,6 +12,8 @@ is_needed() {
   for mark in "$1"/needed/*; do
     [ -e "$mark" ] && [ "${mark##*/}" != "$owner" ] && return 0
   done
+  # Another command of ours may be about to fetch what it made.
+  [ -z "$(find "$1/needed/$owner" -mmin "-$MIN_AGE" 2>/dev/null)" ] || return 0
   if [ ! -d "$1/claim" ]; then
     # It may be just being written.
     [ -n "$(find "$1" -maxdepth 0 -mmin "-$MIN_AGE")" ]

@@ -13,6 +13,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     prune               remove runs, working files, the cache
     doctor              what a target's machines have and lack
     collect             read what batches have made, bring it into outputs/
+    logs                what engines say, from where it was told last
     watches             batches in flight, and what was learnt of them
     sites               the machines of targets, ready to work
     engines             how a model is called; `preview` is a program of its own

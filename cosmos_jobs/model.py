@@ -523,6 +523,7 @@ class Kind(StrEnum):
     FINISHED = "finished"
     PROGRESS = "progress"
     NOTE = "note"
+    LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,6 +548,8 @@ class Lane:
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened: to a run, or, with a `reason` only, to a machine (NOTE).
+
+    LOG is a line of an engine's log, behind its batch.
 
     PROGRESS has the frames made so far by the batches at work, and where each is.
     """

@@ -111,12 +111,14 @@ class WorkflowOperations:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         canary: int = 0,
         detach: bool = False,
+        with_logs: bool = False,
     ) -> Applied:
         """Carry a plan out, wait for all its runs, and return what came of them.
 
         With `canary` the first runs of each kind of batch are made first, and
         the others only if all of these succeed. With `detach` it returns as
-        soon as the machines have all the work. Raises AnswerIsNo, with nothing
+        soon as the machines have all the work. `with_logs` tells what the
+        engines say, too. Raises AnswerIsNo, with nothing
         started, when a limit refuses, HostError when no machine of a target
         answers, and KeyboardInterrupt on Ctrl-C, with what was running here ended.
         """
@@ -130,7 +132,9 @@ class WorkflowOperations:
             self.project.targets[job.target].installed(job.spec.engine)
         _within_limits(planned, max_runs)
         self._clear_old_places(planned.desired)
-        reconciler = self._reconciler(notify, connect_timeout_s, fail_fast=fail_fast)
+        reconciler = self._reconciler(
+            notify, connect_timeout_s, fail_fast=fail_fast, with_logs=with_logs
+        )
         until = Until.SUBMITTED if detach else Until.SETTLED
         return asyncio.run(self._carry_out(reconciler, planned, canary, until))
 
@@ -268,9 +272,11 @@ class WorkflowOperations:
         notify: Callable[[Event], None],
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        with_logs: bool = False,
     ) -> Followed:
         """Follow runs in flight to their end, and fetch what they make."""
-        return self._follow(run_ids, notify, connect_timeout_s, looking=False)
+        reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
+        return self._follow(run_ids, reconciler, looking=False)
 
     def fetch(
         self,
@@ -278,28 +284,22 @@ class WorkflowOperations:
         notify: Callable[[Event], None],
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        with_logs: bool = False,
     ) -> Followed:
         """Look at runs in flight once, and fetch what is made by now.
 
         Videos that were made and are no longer here are fetched again, where
         the machine still has them.
         """
-        return self._follow(run_ids, notify, connect_timeout_s, looking=True)
+        reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
+        return self._follow(run_ids, reconciler, looking=True)
 
-    def _follow(
-        self,
-        run_ids: Sequence[str],
-        notify: Callable[[Event], None],
-        connect_timeout_s: float,
-        *,
-        looking: bool,
-    ) -> Followed:
+    def _follow(self, run_ids: Sequence[str], reconciler: Reconciler, *, looking: bool) -> Followed:
         import asyncio
 
         from cosmos_jobs.reconcile import Until
 
         async def follow() -> Followed:
-            reconciler = self._reconciler(notify, connect_timeout_s)
             try:
                 if looking:
                     await reconciler.restore(self._lost_videos(run_ids))
@@ -421,6 +421,7 @@ class WorkflowOperations:
         connect_timeout_s: float,
         *,
         fail_fast: bool = False,
+        with_logs: bool = False,
     ) -> Reconciler:
         from cosmos_jobs.reconcile import Reconciler
 
@@ -430,6 +431,7 @@ class WorkflowOperations:
             notify,
             connect_timeout_s=connect_timeout_s,
             fail_fast=fail_fast,
+            with_logs=with_logs,
         )
 
     def _targets(self, name: str) -> tuple[Target, ...]:

@@ -14,6 +14,7 @@ from cosmos_jobs.claims import Claim, Claims
 from cosmos_jobs.collect import Collector, look
 from cosmos_jobs.engines import get as engine_named
 from cosmos_jobs.errors import HostError, NoContact
+from cosmos_jobs.logs import Logs
 from cosmos_jobs.model import IN_FLIGHT, Batch, Event, Kind, Life, Record, Snapshot, State, Status
 from cosmos_jobs.orders import Orders
 from cosmos_jobs.outputs import Outputs
@@ -62,6 +63,7 @@ class Reconciler:
         *,
         connect_timeout_s: float,
         fail_fast: bool = False,
+        with_logs: bool = False,
     ) -> None:
         self._project = project
         self._store = store
@@ -70,6 +72,7 @@ class Reconciler:
         self._fleet = Fleet(project, Access(self._say, connect_timeout_s))
         self._claims = Claims(project, store, self._fleet)
         self._orders = Orders(project)
+        self._logs = Logs(project.cache / "logs.json", self._tell_log) if with_logs else None
         self._collector = Collector(Outputs(project.outputs))
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
@@ -183,6 +186,9 @@ class Reconciler:
                     async with asyncio.timeout(STOP_TIMEOUT_S):
                         await site.executor.release(batches)
         await self._fleet.close()
+        if self._logs:
+            known = self._store.snapshot().batches.values()
+            self._logs.forget({batch.id for batch in known if batch.done})
 
     def troubles(self) -> tuple[HostError, ...]:
         """Return why machines were left alone."""
@@ -284,6 +290,8 @@ class Reconciler:
                 try:
                     changed = await look(site, asked)
                     self._fleet.welcome(site)
+                    if self._logs:
+                        await self._logs.stream(site, asked)
                 except HostError as error:
                     self._leave(site, error, silent=True)
                     await asyncio.sleep(TROUBLE_PAUSE_S)
@@ -458,6 +466,9 @@ class Reconciler:
         frames = sum(watch.engine.progress(watch.status.log) for watch in watches)
         lanes = tuple(watch.lane() for watch in watches if watch.status.life is Life.RUNNING)
         self._notify(Event(Kind.PROGRESS, frames=frames, lanes=lanes))
+
+    def _tell_log(self, line: str) -> None:
+        self._notify(Event(Kind.LOG, reason=line))
 
     def _say_once(self, message: str) -> None:
         if message not in self._said:

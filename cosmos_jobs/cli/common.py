@@ -79,6 +79,13 @@ def connecting(default: float = CONNECT_TIMEOUT_S) -> Callable[[_Command], _Comm
     )
 
 
+def logs_option(command: _Command) -> _Command:
+    """Add --logs."""
+    return click.option(
+        "--logs", is_flag=True, help="Show what engines say, from where it was shown last."
+    )(command)
+
+
 def project_option(command: _Command) -> _Command:
     """Add -C, the project's folder."""
     return click.option(

@@ -19,11 +19,13 @@ RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
 
 @click.command("watch")
 @common.names
+@common.logs_option
 @common.connecting()
 @common.project_option
 @common.verbosity
 def watch_command(
     names: tuple[str, ...],
+    logs: bool,
     connect_timeout: float,
     project: Path | None,
     quiet: bool,
@@ -40,6 +42,7 @@ def watch_command(
     Examples:
       cosmos-jobs watch                  everything
       cosmos-jobs watch sunsets          one job, by name or file
+      cosmos-jobs watch --logs           and what the engines say
     """
     from cosmos_jobs.render import progress
 
@@ -52,7 +55,7 @@ def watch_command(
     places = common.places(ops, runs)
     try:
         with progress.lanes(places.get, len(places), quiet=quiet, verbose=verbose) as notify:
-            done = ops.watch(runs, notify, connect_timeout_s=connect_timeout)
+            done = ops.watch(runs, notify, connect_timeout_s=connect_timeout, with_logs=logs)
     except KeyboardInterrupt:
         common.tell_left(ops, runs)
         raise
@@ -61,11 +64,13 @@ def watch_command(
 
 @click.command("fetch")
 @common.names
+@common.logs_option
 @common.connecting()
 @common.project_option
 @common.verbosity
 def fetch_command(
     names: tuple[str, ...],
+    logs: bool,
     connect_timeout: float,
     project: Path | None,
     quiet: bool,
@@ -96,7 +101,7 @@ def fetch_command(
     gc.enable()
     places = common.places(ops, runs)
     with progress.lanes(places.get, len(places), quiet=quiet, verbose=verbose) as notify:
-        done = ops.fetch(runs, notify, connect_timeout_s=connect_timeout)
+        done = ops.fetch(runs, notify, connect_timeout_s=connect_timeout, with_logs=logs)
     now = Followed(
         tuple(each for each in done.records if each.run.id in before), done.troubles, done.traffic
     )

@@ -186,6 +186,7 @@ def _show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
     help="First make N runs of each kind of batch; the others only if all of these succeed.",
 )
 @click.option("--detach", is_flag=True, help="Return as soon as the machines have the work.")
+@common.logs_option
 @common.connecting()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="The same as plan.")
@@ -199,6 +200,7 @@ def apply_command(
     keep_going: bool,
     canary: int,
     detach: bool,
+    logs: bool,
     connect_timeout: float,
     yes: bool,
     dry_run: bool,
@@ -230,7 +232,7 @@ def apply_command(
     if dry_run:
         _show(planned, "text", quiet=quiet, verbose=verbose)
         return
-    options = Options(max_runs, connect_timeout, not keep_going, canary, detach, yes)
+    options = Options(max_runs, connect_timeout, not keep_going, canary, detach, yes, logs)
     carry_out(ops, planned, options, quiet=quiet, verbose=verbose)
 
 
@@ -299,6 +301,7 @@ class Options:
     canary: int = 0
     detach: bool = False
     yes: bool = False
+    logs: bool = False
 
 
 def carry_out(
@@ -323,6 +326,7 @@ def carry_out(
                 connect_timeout_s=options.connect_timeout_s,
                 canary=options.canary,
                 detach=options.detach,
+                with_logs=options.logs,
             )
     except KeyboardInterrupt:
         common.tell_left(ops, [each.run.id for each in planned.desired])

@@ -161,6 +161,8 @@ def _line(event: Event, place: Place, *, verbose: bool, brief: bool = False) -> 
     """
     if event.kind is Kind.NOTE:
         return event.reason
+    if event.kind is Kind.LOG:
+        return visible(event.reason)
     if event.kind is not Kind.FINISHED or (event.state in AS_WISHED and not verbose):
         return ""
     said = event.reason.splitlines()[: 1 if brief else None]

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -287,6 +288,24 @@ def test_retry_goes_where_the_runs_were_last(lab: Lab) -> None:
     assert isinstance(attempts, list)
     assert [each["target"] for each in attempts] == ["gpu", "gpu", "local"]
     assert "Nothing to retry" in lab.project.run("retry", "small").stdout
+
+
+def test_logs_go_on_where_another_process_left_them(lab: Lab) -> None:
+    lab.open("gpu-1", seconds=0.5)
+    lab.project.sweep(6)
+    client = lab.project.start("apply", "--logs")
+    until(lambda: len(lab.stand_in.made()) >= 2)
+
+    client.send_signal(signal.SIGINT)
+    _, first = client.communicate(timeout=30)
+    second = lab.project.run("watch", "--logs").stderr
+
+    told = [line.split("  ", 1)[1] for line in first.splitlines() if line.startswith("ba_")]
+    rest = [line.split("  ", 1)[1] for line in second.splitlines() if line.startswith("ba_")]
+    assert told
+    assert rest
+    assert [*told, *rest] == [f"progress {number} of 6" for number in range(1, 7)]
+    assert lab.states() == ["succeeded"] * 6
 
 
 # --- what is left on a host ---------------------------------------------------------------

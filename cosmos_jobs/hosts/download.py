@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import join, quote
 
@@ -19,6 +20,7 @@ from cosmos_jobs.hosts.shells import ConnectionCut, Reply, Shell, all_of
 
 SMALL = 8 << 20
 GROUP_BYTES, GROUP_FILES = 32 << 20, 500
+BUFFER = 1 << 20
 STREAMS = 3  # each with a second shell that digests
 
 # Prints the sizes of the files that exist, and 0 for each that does not in between.
@@ -171,7 +173,7 @@ class _Stream:
         target.parent.mkdir(parents=True, exist_ok=True)
         self._target = target
         self._temporary = target.with_name(f".{secrets.token_hex(6)}.{target.name}")
-        self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self._file = self._temporary.open("xb", buffering=BUFFER)
         self._sha256 = hashlib.sha256()
         self._received = 0
         self._error: OSError | None = None
@@ -195,10 +197,8 @@ class _Stream:
             return
         self._sha256.update(data)
         self._received += len(data)
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._handle, view) :]
+            self._file.write(data)
         except OSError as error:
             # Raised here it would end the connection, and nobody would know why.
             self._error = error
@@ -211,7 +211,8 @@ class _Stream:
     async def keep(self) -> None:
         """Make it the target, synced."""
         try:
-            await asyncio.to_thread(os.fsync, self._handle)
+            self._file.flush()
+            await asyncio.to_thread(os.fsync, self._file.fileno())
             self._temporary.replace(self._target)
             await asyncio.to_thread(files.sync, self._target.parent)
         except OSError as error:
@@ -219,5 +220,6 @@ class _Stream:
 
     def drop(self) -> None:
         """Remove what is unfinished."""
-        os.close(self._handle)
+        with suppress(OSError):
+            self._file.close()
         self._temporary.unlink(missing_ok=True)

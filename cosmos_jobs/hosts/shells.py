@@ -146,8 +146,10 @@ class Shell:
     async def _write(self, data: bytes) -> None:
         await self._writable.wait()
         if self.alive and self._channel is not None:
-            self._channel.write(data)
-            self._counts.sent += len(data)
+            # A channel that the host is closing is told of in a moment, by connection_lost.
+            with contextlib.suppress(BrokenPipeError):
+                self._channel.write(data)
+                self._counts.sent += len(data)
 
     @property
     def idle(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import click
 
@@ -57,16 +57,30 @@ class Tally:
         return ", ".join(parts)
 
 
-@contextmanager
-def reporter(planned: Planned, *, quiet: bool, verbose: bool) -> Iterator[Callable[[Event], None]]:
-    """Yield what apply tells its events to."""
+def reporter(
+    planned: Planned, *, quiet: bool, verbose: bool
+) -> AbstractContextManager[Callable[[Event], None]]:
+    """Give what apply tells its events to."""
     pending = STARTS | {Action.WAIT}
     tally = Tally(len({each.run_id for each in planned.plan.changes if each.action in pending}))
     place = {each.run.id: f"{each.job}/{each.place}" for each in planned.desired}.get
+    return _telling(_bar, tally, place, quiet=quiet, verbose=verbose)
+
+
+@contextmanager
+def _telling(
+    display: Callable[..., AbstractContextManager[Callable[[Event], None]]],
+    tally: Tally,
+    place: Place,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> Iterator[Callable[[Event], None]]:
+    """Yield what takes events: a display on a terminal, lines elsewhere, nothing when quiet."""
     if quiet:
         yield lambda event: None
     elif sys.stderr.isatty():
-        with _bar(tally, place, verbose=verbose) as notify:
+        with display(tally, place, verbose=verbose) as notify:
             yield notify
     else:
         yield _lines(tally, place, verbose=verbose)
@@ -106,22 +120,14 @@ def _lines(tally: Tally, place: Place, *, verbose: bool) -> Callable[[Event], No
     return notify
 
 
-@contextmanager
 def lanes(
     place: Place, runs: int, *, quiet: bool, verbose: bool
-) -> Iterator[Callable[[Event], None]]:
-    """Yield what a watch tells its events to: on a terminal it shows what each GPU is at.
+) -> AbstractContextManager[Callable[[Event], None]]:
+    """Give what a watch tells its events to: on a terminal it shows what each GPU is at.
 
     How many `runs` there will be is 0 when that is not known.
     """
-    tally = Tally(runs)
-    if quiet:
-        yield lambda event: None
-    elif sys.stderr.isatty():
-        with _live(tally, place, verbose=verbose) as notify:
-            yield notify
-    else:
-        yield _lines(tally, place, verbose=verbose)
+    return _telling(_live, Tally(runs), place, quiet=quiet, verbose=verbose)
 
 
 @contextmanager

@@ -179,7 +179,7 @@ def _peak_mb(out: Path, wanted: Sequence[requests.Request]) -> float:
 
 
 def _recipes(clip: Path, kinds: Sequence[str]) -> list[recipes.Recipe]:
-    made = recipes.recipes(_requests(clip, 1)[0], video.probe(clip), lambda _: video.probe(clip))
+    made = recipes.recipes(_requests(clip, 1)[0], {"color": video.probe(clip)})
     return [made[kind] for kind in kinds]
 
 

@@ -50,7 +50,7 @@ def done(root: Path, runs: int) -> WorkflowOperations:
             for each in jobs[0].expansion.runs
         )
     for each in jobs[0].expansion.runs:
-        video = operations.outputs.video(each.run.id)
+        video = operations.outputs.folder(each.run.id) / "output.mp4"
         video.parent.mkdir(parents=True)
         video.touch()
     made = operations.plan(Selection((str(root / "jobs"),)))

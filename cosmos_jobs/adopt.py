@@ -52,7 +52,7 @@ def _from_manifest(path: Path) -> tuple[Record, PromptRecord] | None:
     try:
         document = orjson.loads(path.read_bytes())
         output = Output(**document["output"])
-        video = path.with_name("output.mp4")
+        video = path.with_name(output.name)
         if video.stat().st_size != output.size or files.sha256(video) != output.sha256:
             return None
         return _record(document, output), documents.prompt_record(

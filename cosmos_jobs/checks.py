@@ -38,6 +38,13 @@ SKEW_S = 2.0
 MEMORY_IN_USE = 1024
 """MiB of a GPU that are in use before we ask by whom."""
 
+COMMITS: Mapping[str, str] = {
+    "transfer1": "5005e823",
+    "transfer2.5": "2ff49d07",
+    "cosmos3": "5eee9ed5",
+}
+"""The commit of each model's repository that its engine is written for."""
+
 _LIMIT_S = 30
 _MARK = "@fact"
 _HEAD = f"""\
@@ -390,7 +397,7 @@ def _engines(
         if installation.docker:
             yield from _image(engine, installation.docker, found, on)
         else:
-            yield from _folder(engine, installation, found)
+            yield from _folder(engine, installation, found, on)
             yield _python(target, engine, installation, found, on)
         yield from _variables(engine, installation, found, secrets.get(engine, ()))
 
@@ -419,16 +426,21 @@ def _image(engine: str, docker: Docker, found: Facts, on: _On) -> Iterator[Check
     yield Check(engine, Verdict.MISSING, f"there is no image {docker.image}", hint)
 
 
-def _folder(engine: str, installation: Installation, found: Facts) -> Iterator[Check]:
+def _folder(engine: str, installation: Installation, found: Facts, on: _On) -> Iterator[Check]:
     if not installation.path:
         return
     if f"folder:{engine}" not in found:
         hint = f"clone the model's repository there, or correct `path` in {FILE}"
         yield Check(engine, Verdict.MISSING, f"there is no folder {installation.path}", hint)
         return
-    commit = found.one(f"folder:{engine}")
-    said = f"commit {commit}" if commit else "no git commit"
-    yield Check(engine, Verdict.OK, f"{installation.path}, {said}")
+    commit, known = found.one(f"folder:{engine}"), COMMITS.get(engine, "")
+    said = f"{installation.path}, {f'commit {commit}' if commit else 'no git commit'}"
+    if not commit or commit.startswith(known):
+        yield Check(engine, Verdict.OK, said)
+        return
+    path = quote(installation.path)
+    hint = on.type(f"git -C {path} fetch && git -C {path} checkout {known}")
+    yield Check(engine, Verdict.WARNING, f"{said}; we know its program at {known}", hint)
 
 
 def _python(

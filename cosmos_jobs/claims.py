@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from cosmos_jobs import batching, lifecycle
 from cosmos_jobs.consult import Held, held
 from cosmos_jobs.engines import get as engine_named
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.model import IN_FLIGHT, Batch, Desired, PromptRecord, Record, Source
+from cosmos_jobs.model import IN_FLIGHT, Batch, Desired, PromptRecord, Record, Run, Source
 from cosmos_jobs.project import Project
 from cosmos_jobs.sites import Fleet, Site
 from cosmos_jobs.store import Store, Transaction
@@ -59,14 +60,15 @@ class Claims:
             records: dict[str, Record] = {}
             for each in claim.desired:
                 before = records.get(each.run.id) or known[each.run.id]
-                records[each.run.id] = lifecycle.adopt(before, each)
+                files = {name: self._shown(file.path) for name, file in each.files.items()}
+                records[each.run.id] = lifecycle.adopt(before, each, files)
             queued: dict[str, list[Record]] = {}
             for run_id, (target, attempts) in claim.starts.items():
                 record = records[run_id]
                 if len(record.attempts) == attempts and record.state not in IN_FLIGHT:
                     queued.setdefault(target, []).append(record)
             for target, members in queued.items():
-                records |= self._queue(change, target, members, found, claim.forced)
+                records |= self._queue(change, target, members, found, claim)
             change.put_runs(
                 record for run_id, record in records.items() if record is not known[run_id]
             )
@@ -122,7 +124,7 @@ class Claims:
         target: str,
         records: Sequence[Record],
         found: Mapping[str, Held | str],
-        forced: Collection[str],
+        claim: Claim,
     ) -> dict[str, Record]:
         joined: dict[str, Record] = {}
         before: dict[str, str] = {}
@@ -130,7 +132,7 @@ class Claims:
             run_id, other = record.run.id, found.get(record.run.id)
             match other:
                 case Held(is_at_work=True) | Held(is_made=True) if (
-                    other.is_at_work or run_id not in forced
+                    other.is_at_work or run_id not in claim.forced
                 ):
                     change.put_batches([other.batch])
                     joined[run_id] = lifecycle.queue(record, other.batch)
@@ -140,7 +142,7 @@ class Claims:
             batch = other.batch.id if isinstance(other, Held) else other
             self.held.setdefault(run_id, set()).add(batch)
         fresh = [record for record in records if record.run.id not in joined]
-        batches = self._grouped(target, fresh, before)
+        batches = self._grouped(target, fresh, before, claim.sources)
         change.put_batches(batches)
         self.claimed.update(batch.id for batch in batches)
         by_id = {record.run.id: record for record in fresh}
@@ -152,10 +154,20 @@ class Claims:
         return joined | queued
 
     def _grouped(
-        self, target: str, records: Sequence[Record], before: Mapping[str, str]
+        self,
+        target: str,
+        records: Sequence[Record],
+        before: Mapping[str, str],
+        sources: Mapping[str, Source],
     ) -> list[Batch]:
         sites = self._fleet.of(target)
         attempts = {record.run.id: len(record.attempts) for record in records}
+        alone = {record.run.id for record in records if lifecycle.is_suspect(record)}
+
+        def key(run: Run) -> str:
+            shared = engine_named(run.engine).batch_key(run, sources[run.prompt_id].prompt)
+            return f"{shared} {run.id}" if run.id in alone else shared
+
         batches = [
             batch
             for engine in dict.fromkeys(record.run.engine for record in records)
@@ -163,9 +175,10 @@ class Claims:
                 [record.run for record in records if record.run.engine == engine],
                 attempts,
                 target,
-                engine_named(engine).batch_key,
+                key,
                 sites[0].target.max_batch,
                 before,
+                slots=sites[0].target.slots * len(sites),
             )
         ]
         # Where there is no choice it is made now: one write less for each batch.
@@ -173,11 +186,15 @@ class Claims:
         return [replace(batch, host=host) for batch in batches]
 
     def _prompt_record(self, source: Source) -> PromptRecord:
-        root = self._project.root
-        paths = {role: file.path for role, file in source.files.items()}
         shown = {
-            role: str(path.relative_to(root) if path.is_relative_to(root) else path)
-            for role, path in paths.items()
+            role: self._shown(file.path)
+            for role, file in source.files.items()
+            if role in source.prompt.inputs
         }
         frames = source.files["color"].frames
         return PromptRecord(source.prompt, source.name, source.video, shown, frames)
+
+    def _shown(self, path: Path) -> str:
+        """Return a path as the store has it: relative to the project where it is in it."""
+        root = self._project.root
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)

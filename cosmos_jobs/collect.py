@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -12,12 +13,13 @@ import orjson
 from cosmos_jobs import digests, documents, files
 from cosmos_jobs.errors import TransferError
 from cosmos_jobs.model import Outcome, Output, PromptRecord, Record, State, Status
-from cosmos_jobs.outputs import MANIFEST, Outputs
+from cosmos_jobs.outputs import MANIFEST, NAMES, Outputs
 from cosmos_jobs.sites import Site
 from cosmos_jobs.watches import Watch
 
 FETCHES_AT_ONCE = 4
-VIDEO = "output.mp4"
+GROWING = ".ndjson"
+GUARDRAILS = "guardrails"
 
 
 async def look(site: Site, watches: Sequence[Watch]) -> bool:
@@ -38,9 +40,20 @@ async def look(site: Site, watches: Sequence[Watch]) -> bool:
 
 
 def _unread(watch: Watch, status: Status) -> list[str]:
-    listed = set(status.files) - watch.texts.keys()
-    markers = watch.engine.markers(watch.batch).values()
-    return [name for names in markers for name in names if name in listed]
+    """Return the files to read that exist.
+
+    Those that grow are read again each time, and those of runs that are not
+    told yet, as they may have been read while they were written.
+    """
+    markers = watch.engine.markers(watch.batch)
+    open_ = {name for run, names in markers.items() if run not in watch.outcomes for name in names}
+    wanted = dict.fromkeys((documents.ASKED, *(name for each in markers.values() for name in each)))
+    listed = set(status.files)
+    return [
+        name
+        for name in wanted
+        if name in listed and (name not in watch.texts or name in open_ or name.endswith(GROWING))
+    ]
 
 
 class Collector:
@@ -80,8 +93,8 @@ class Collector:
             document = _manifest(site, watch, record, prompt, outcome, made)
             files.write(arriving / MANIFEST, document)
             self._outputs.receive(run_id, arriving)
-        self._outputs.link(record)
-        watch.outputs[run_id] = made
+        self._outputs.link(replace(record, output=made.output))
+        watch.outputs[run_id] = made.output
 
     def keep_log(self, watch: Watch, run_id: str) -> None:
         """Leave the end of the batch's log where a run's files are: also where it failed."""
@@ -90,26 +103,35 @@ class Collector:
         (folder / "log.txt").write_text(watch.status.log)
 
 
-async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> Output | str:
-    """Fetch the files of a run into a folder; return its video, or what is wrong with them."""
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a run has made: its video or image, and the sha256 of all its files by name."""
+
+    output: Output
+    files: Mapping[str, str]
+
+
+async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> _Made | str:
+    """Fetch the files of a run into a folder; return what they are, or what is wrong with them."""
     names = {site.executor.path(watch.batch.id, path): name for name, path in outcome.files.items()}
     sha256 = await site.host.get({path: folder / name for path, name in names.items()})
     found = {name: sha256.get(path, "") for path, name in names.items()}
     return await asyncio.to_thread(_checked, folder, found, outcome)
 
 
-def _checked(folder: Path, found: Mapping[str, str], outcome: Outcome) -> Output | str:
-    """Return the video among the files `found`, by name with their sha256, or what is wrong."""
+def _checked(folder: Path, found: Mapping[str, str], outcome: Outcome) -> _Made | str:
+    """Return what the files `found` are, by name with their sha256, or what is wrong."""
     for name, sha256 in found.items():
         if not sha256:
             return f"a file is missing: {name}"
         if outcome.digests.get(name, sha256) != sha256:
             return f"{name} is not what the engine wrote: it was damaged later, on that machine"
-    video = folder / VIDEO
-    seen = digests.probe(video)
+    name = next(name for name in found if name in NAMES)
+    seen = digests.probe(folder / name)
     if isinstance(seen, str):
         return f"the engine's output is no video: {seen}"
-    return Output(found[VIDEO], video.stat().st_size, seen.frames)
+    size = (folder / name).stat().st_size
+    return _Made(Output(found[name], size, seen.frames, name), found)
 
 
 def _manifest(
@@ -118,21 +140,38 @@ def _manifest(
     record: Record,
     prompt: PromptRecord,
     outcome: Outcome,
-    output: Output,
+    made: _Made,
 ) -> bytes:
     """Return a run's full provenance as JSON: what was asked, where it ran, what came of it."""
+    asked = {each.run: each for each in documents.asked(watch.texts) or ()}
+    given = asked.get(record.run.id)
+    status = watch.status
     document = {
         "run": asdict(record.run),
         "prompt": {**documents.prompt_document(prompt), "id": prompt.prompt.id},
         "jobs": record.jobs,
-        "output": asdict(output),
+        "output": asdict(made.output),
+        "files": made.files,
+        "inputs": given.inputs if given else prompt.prompt.inputs,
         "batch": watch.batch.id,
         "companions": [run for run in watch.batch.runs if run != record.run.id],
         "target": watch.batch.target,
         "host": site.name,
-        "gpu": watch.status.gpu,
+        "gpu": status.gpu,
+        **status.facts,
         "attempt": len(record.attempts),
-        "started": watch.status.started,
-        "engine": outcome.details,
+        "started": status.started,
+        "made": status.finished or time.time(),
+        "checkpoint": watch.engine.checkpoint(record.run),
+        "guardrails": _guardrails(record, outcome),
+        "engine": {key: each for key, each in outcome.details.items() if key != GUARDRAILS},
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _guardrails(record: Record, outcome: Outcome) -> object:
+    """Return what was asked of the guardrails, and what the engine says that they did."""
+    told = outcome.details.get(GUARDRAILS)
+    if not isinstance(told, Mapping):
+        return None
+    return {"requested": record.run.params.get(GUARDRAILS, True), **told}

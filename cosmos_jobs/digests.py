@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
 
 from cosmos_jobs import files
-from cosmos_jobs.model import InputFile
+from cosmos_jobs.model import IMAGE_SUFFIXES, InputFile
 
 if TYPE_CHECKING:
     import av.container
@@ -38,7 +39,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 GRANULARITY_NS = 2_000_000_000
 """The coarsest clock of a file system in use: FAT counts in 2 s."""
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 3
 _THREADS = min(4, os.cpu_count() or 1)
@@ -57,7 +58,7 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """What a video says about itself: frames, pixels, frames per second."""
+    """What a video says about itself: frames, pixels, frames per second; an image is one frame."""
 
     frames: int
     width: int
@@ -122,7 +123,7 @@ class Digests:
         return FileDigest(found.sha256, found.signature[0])
 
     def video(self, path: str | os.PathLike[str]) -> InputFile | Unusable:
-        """Return the digest, frames, pixels and fps of a video, or why it is none."""
+        """Return the digest, frames, pixels and fps of a video or an image, or why it is none."""
         found = self._look(_key(path), video=True)
         if isinstance(found, Unusable):
             return found
@@ -251,13 +252,19 @@ class _Reader:
 
 
 def probe(path: Path) -> Footage | str:
-    """Return what a video holds, or the problem, as the end of a sentence about the file."""
+    """Return what a video or image holds, or the problem, as the end of a sentence about it."""
     try:
         with path.open("rb") as file:
             found = _probe(os.fspath(path), file.read(len(_LFS_POINTER)))
     except OSError as error:
         found = _unreadable(error)
     return found.what if isinstance(found, Unusable) else found
+
+
+def is_pointer(path: str) -> bool:
+    """Say whether a file only stands for one that Git LFS keeps elsewhere."""
+    with open(path, "rb") as file:
+        return file.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
 def _signature(status: os.stat_result) -> _Signature:
@@ -291,18 +298,41 @@ _RENDER = "render or copy it again; `ffprobe FILE` says what is in it"
 
 def _probe(path: str, head: bytes) -> Footage | Unusable:
     """Return frames, width, height and fps, or why `path`, which starts with `head`, has none."""
+    image = path.lower().endswith(IMAGE_SUFFIXES)
+    kind = "an image" if image else "a video"
     if not head:
         return Unusable("empty-file", "is empty", _RENDER)
     if head.startswith(_LFS_POINTER):
-        return Unusable("lfs-pointer", "is a Git LFS pointer, not a video", "run `git lfs pull`")
+        return Unusable("lfs-pointer", f"is a Git LFS pointer, not {kind}", "run `git lfs pull`")
     import av
 
     try:
+        if image:
+            with open(path, "rb") as file:
+                # Told by its content: by its name, FFmpeg takes `a%d.jpg` for a pattern of names.
+                nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+                with av.open(nameless, "r") as container:
+                    return _image(container)
         with av.open(path) as container:
             return _video(container)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its data makes no sense"
-        return Unusable("not-a-video", f"is not a video that can be read ({reason})", _RENDER)
+        what = f"is not {kind} that can be read ({reason})"
+        return Unusable(f"not-{kind.replace(' ', '-')}", what, _RENDER)
+
+
+def _is_picture(container: av.container.InputContainer) -> bool:
+    return container.format.name.endswith("_pipe") and container.duration is None
+
+
+def _image(container: av.container.InputContainer) -> Footage | Unusable:
+    if not _is_picture(container):
+        hint = "give the file the name of what it is, such as color.mp4"
+        return Unusable("not-an-image", "is a video, not an image", hint)
+    stream = container.streams.video[0]
+    picture = next(container.decode(stream))
+    fps = stream.average_rate or stream.guessed_rate or 1
+    return Footage(1, picture.width, picture.height, float(fps))
 
 
 def _video(container: av.container.InputContainer) -> Footage | Unusable:
@@ -310,8 +340,9 @@ def _video(container: av.container.InputContainer) -> Footage | Unusable:
         return Unusable("no-video-stream", "has no video stream")
     stream = container.streams.video[0]
     size = stream.codec_context
-    if container.format.name.endswith("_pipe") and container.duration is None:
-        return Unusable("not-a-video", "is a picture, not a video")
+    if _is_picture(container):
+        hint = f"the names of images end in {', '.join(IMAGE_SUFFIXES)}"
+        return Unusable("not-a-video", "is a picture, not a video", hint)
     # The packets are counted too: a file that was cut still says how many it should have.
     frames = sum(1 for packet in container.demux(stream) if packet.size)
     if frames < stream.frames:

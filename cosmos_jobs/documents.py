@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 import orjson
@@ -40,6 +41,7 @@ def record(run_id: str, document: Document) -> Record:
         document.get("reason", ""),
         tuple(_attempt(each) for each in document.get("attempts", ())),
         None if output is None else Output(**output),
+        document.get("files", {}),
     )
 
 
@@ -61,6 +63,8 @@ def record_document(record: Record) -> Document:
         document["attempts"] = [_attempt_document(attempt) for attempt in record.attempts]
     if record.output:
         document["output"] = asdict(record.output)
+    if record.files:
+        document["files"] = dict(record.files)
     return document
 
 
@@ -70,7 +74,11 @@ def _attempt(document: Document) -> Attempt:
 
 def _attempt_document(attempt: Attempt) -> Document:
     """Return an attempt without what is not known yet: there may be 100,000 of them."""
-    document = {key: value for key, value in asdict(attempt).items() if value not in (None, "")}
+    document = {
+        key: value
+        for key, value in asdict(attempt).items()
+        if value is not None and value != "" and value is not False
+    }
     return {**document, "state": str(attempt.state)}
 
 
@@ -116,6 +124,38 @@ def batch_document(batch: Batch) -> Document:
         "done": batch.done,
     }
     return {**document, "host": batch.host} if batch.host else document
+
+
+# --- what a batch was asked for -----------------------------------------------------------
+
+ASKED = "asked.json"
+"""The file of a batch that says what its engine was asked for; it stands in `out/`, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run as its engine was asked for it, in the order of the batch.
+
+    The text of its prompt, and the sha256 of the files that it was given: by
+    role, by `vis` or `edge` for a computed map, and by parameter.
+    """
+
+    run: str
+    text: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def asking(asked: Iterable[Asked]) -> bytes:
+    """Return the file ASKED of a batch."""
+    return orjson.dumps([asdict(each) for each in asked])
+
+
+def asked(texts: Mapping[str, str]) -> tuple[Asked, ...] | None:
+    """Return what a batch was asked for, from the texts of its files; None when it is not said."""
+    try:
+        return tuple(Asked(**each) for each in orjson.loads(texts[ASKED]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 # --- what a batch says of itself on a host ------------------------------------------------

@@ -7,7 +7,7 @@ file names, job names, order or the target, can never cause a run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -21,7 +21,7 @@ SMALLEST, LARGEST = 1e-5, 1e15
 """Numbers between these (and 0) are written alike by orjson and by RFC 8785."""
 
 
-def canonical(document: Mapping[str, object]) -> bytes:
+def canonical(document: Mapping[str, object] | Sequence[object]) -> bytes:
     """Return `document` as RFC 8785 JSON.
 
     Holds for ASCII keys and for numbers that `number` lets pass, which is all
@@ -50,6 +50,7 @@ def number(value: int | float) -> int | float:
 def prompt(words: str, negative: str, inputs: Mapping[str, str]) -> Prompt:
     """Return the prompt of a text, a negative text and the sha256 of each input file by role.
 
+    Where the input is the output of a run, `inputs` is ``{"run": its id}``.
     Texts are compared in Unicode NFC, without trailing white space.
     """
     words, negative = normalised(words), normalised(negative)
@@ -65,6 +66,7 @@ def run(
 ) -> Run:
     """Return the run of a prompt with control weights (0–1) and parameters of the engine.
 
+    Without weights no control has a say: an upscaler works on the video itself.
     Parameters left out get the engine's defaults. Values equal to their
     default are not hashed, so that an engine may gain parameters without
     changing any id; nor are those that its schema marks `x-identity: false`.

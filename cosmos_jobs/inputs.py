@@ -1,4 +1,4 @@
-"""The files that a job names, read: input videos and prompt files, or all their problems."""
+"""The files that a job names, read: videos, prompts, values of parameters; or their problems."""
 
 # Paths stay strings here, as written: messages repeat them, and Path would tidy them.
 # ruff: noqa: PTH112, PTH113, PTH116, PTH117, PTH118, PTH119, PTH120, PTH123, PTH207, PTH208
@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from cosmos_jobs.digests import Digests, Unusable
+from cosmos_jobs.digests import Digests, Unusable, is_pointer
 from cosmos_jobs.model import (
+    IMAGE_SUFFIXES,
     ROLES,
     Diagnostic,
+    FileValue,
     InputFile,
     JobInputs,
     JobSpec,
@@ -45,7 +47,8 @@ def resolve(job: JobSpec, root: Path, digests: Digests) -> tuple[JobInputs, tupl
     reading = _Reading(job, os.fspath(root), digests)
     videos = reading.videos()
     texts = reading.texts()
-    return JobInputs(videos, texts), tuple(reading.problems)
+    files = reading.values()
+    return JobInputs(videos, texts, files), tuple(reading.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,28 @@ class _Reading:
                 self._unusable(("prompts", prompt.name, "file"), prompt.file, found)
         return texts
 
+    def values(self) -> dict[str, InputFile]:
+        """Return the files that are values of parameters, by path as written."""
+        files: dict[str, InputFile] = {}
+        named = {one.path: one.kind for one in self.job.files}
+        self.digests.look(self._full(path) for path, kind in named.items() if kind != "tensor")
+        for one in self.job.files:
+            found = self._value(one)
+            if isinstance(found, Unusable):
+                self._unusable(one.at, one.path, found)
+            else:
+                files[one.path] = found
+        return files
+
+    def _value(self, value: FileValue) -> InputFile | Unusable:
+        path = self._full(value.path)
+        if value.kind == "tensor":
+            return _tensor(path, self.digests)
+        found = self.digests.video(path)
+        if value.kind == "image" and isinstance(found, InputFile) and not _is_image(path):
+            return _NO_IMAGE
+        return found
+
     # --- which files a video has ---
 
     def _named(self, where: Where, source: VideoSource) -> _Video | None:
@@ -108,10 +133,23 @@ class _Reading:
         content = self._content(where, folder)
         if content is None:
             return None
-        if "color.mp4" not in content:
+        if not _has_color(content):
             self._no_color(where, folder, content)
             return None
-        return _Video(where, _role_files(folder, content))
+        return self._video(where, folder, content)
+
+    def _video(self, where: Where, folder: str, content: set[str]) -> _Video | None:
+        """Return the video in a folder, whose files are named for their roles."""
+        names = {role: _named_for(role, content) for role in ROLES}
+        for role, found in names.items():
+            if len(found) > 1:
+                message = f"folder `{folder}` has {_listed(found)}: which is the {role}?"
+                hint = "remove one of them, or give the files one by one: `{color: …}`"
+                self._add(where, "several-files", message, hint=hint)
+        if any(len(found) > 1 for found in names.values()):
+            return None
+        files = {role: os.path.join(folder, found[0]) for role, found in names.items() if found}
+        return _Video(where, files)
 
     def _content(self, where: Where, folder: str) -> set[str] | None:
         path = self._full(folder)
@@ -144,10 +182,12 @@ class _Reading:
         )
 
     def _no_color(self, where: Where, folder: str, content: set[str]) -> None:
-        close = get_close_matches("color.mp4", sorted(content), n=1, cutoff=0.7)
-        hint = "the video itself must be named color.mp4"
-        if close:
-            hint = f"did you mean to name `{close[0]}` color.mp4?"
+        hint = "the video itself must be named color.mp4, an image color.png"
+        stems = {Path(name).stem: name for name in sorted(content)}
+        if close := get_close_matches("color", stems, n=1, cutoff=0.7):
+            name = stems[close[0]]
+            suffix = Path(name).suffix if _is_image(name) else ".mp4"
+            hint = f"did you mean to name `{name}` color{suffix}?"
         message = f"folder `{folder}` has no color.mp4"
         self._add(where, "no-color-video", message, hint=hint, note=_holds(folder, content))
 
@@ -167,7 +207,7 @@ class _Reading:
             )
             return
         folders = self._matches(pattern)
-        usable = {f: c for f, c in folders.items() if "color.mp4" in c}
+        usable = {f: c for f, c in folders.items() if _has_color(c)}
         self._report_skipped(where, [folder for folder in folders if folder not in usable])
         if not usable:
             self._no_match(where, pattern)
@@ -203,8 +243,8 @@ class _Reading:
                 f"two videos are named `{name}`: {self._origin(name, named)} and `{folder}`",
                 hint="list one of them under another name, and make the glob narrower",
             )
-        else:
-            named[name] = _Video(where, _role_files(folder, content))
+        elif video := self._video(where, folder, content):
+            named[name] = video
 
     def _origin(self, name: str, named: Mapping[str, _Video]) -> str:
         if name in self.job.videos:
@@ -216,7 +256,7 @@ class _Reading:
             self._add(
                 where,
                 "skipped-folder",
-                f"skipped, for want of a color.mp4: {_listed(folders)}",
+                f"skipped, for want of a color.mp4 or color.png: {_listed(folders)}",
                 severity=Severity.WARNING,
             )
 
@@ -230,7 +270,7 @@ class _Reading:
             hint = self._suggestion(base)
         else:
             hint = _holds(base, content)
-        message = f"no folder with a color.mp4 matches `{pattern}`"
+        message = f"no folder with a color.mp4 or color.png matches `{pattern}`"
         self._add(where, "no-match", message, hint=hint)
 
     # --- what the files hold ---
@@ -311,9 +351,16 @@ class _Reading:
 _HOME_HINT = "`~` is not expanded: write the path from the project root, or from /"
 
 
-def _role_files(folder: str, content: set[str]) -> dict[str, str]:
-    present = [role for role in ROLES if f"{role}.mp4" in content]
-    return {role: os.path.join(folder, f"{role}.mp4") for role in present}
+def _names(role: str) -> tuple[str, ...]:
+    return tuple(f"{role}{suffix}" for suffix in (".mp4", *IMAGE_SUFFIXES))
+
+
+def _named_for(role: str, content: set[str]) -> list[str]:
+    return [name for name in _names(role) if name in content]
+
+
+def _has_color(content: set[str]) -> bool:
+    return bool(_named_for("color", content))
 
 
 def _listing(folder: str) -> set[str] | None:
@@ -339,6 +386,33 @@ def _frames(file: InputFile) -> str:
 
 def _pixels(file: InputFile) -> str:
     return f"{file.width}×{file.height} ({file.width / file.height:.2f}:1)"
+
+
+# --- files that are values of parameters -------------------------------------------------
+
+_NO_IMAGE = Unusable(
+    "not-an-image",
+    f"is not an image ({', '.join(IMAGE_SUFFIXES)})",
+    "take a frame of it: `ffmpeg -i FILE -frames:v 1 frame.png`",
+)
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _tensor(path: str, digests: Digests) -> InputFile | Unusable:
+    """Return a file of PyTorch, which is not opened: that would run what is in it."""
+    found = digests.file(path)
+    if isinstance(found, Unusable):
+        return found
+    if not path.endswith(".pt"):
+        return Unusable("not-a-tensor", "does not end in .pt", "save the tensor by torch.save")
+    if not found.size:
+        return Unusable("empty-file", "is empty", "save the tensor by torch.save")
+    if is_pointer(path):
+        return Unusable("lfs-pointer", "is a Git LFS pointer, not a tensor", "run `git lfs pull`")
+    return InputFile(Path(path), found.sha256, found.size, 0, 0, 0, 0.0)
 
 
 # --- prompt files -------------------------------------------------------------------------

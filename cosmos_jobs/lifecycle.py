@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cosmos_jobs import faults
@@ -19,13 +20,18 @@ from cosmos_jobs.model import (
 )
 
 
-def adopt(record: Record | None, desired: Desired) -> Record:
-    """Return the record of a desired run, new or known, with its place in the job noted."""
+def adopt(record: Record | None, desired: Desired, files: Mapping[str, str]) -> Record:
+    """Return the record of a desired run, new or known, with its place in the job noted.
+
+    `files` are the paths of the files among its parameters. A run that no job
+    asks for has no place.
+    """
+    place = {desired.job: desired.place} if desired.job else {}
     if record is None:
-        return Record(desired.run, {desired.job: desired.place})
-    if record.jobs.get(desired.job) == desired.place:
+        return Record(desired.run, place, files=files)
+    if place.items() <= record.jobs.items() and files == record.files:
         return record
-    return replace(record, jobs={**record.jobs, desired.job: desired.place})
+    return replace(record, jobs={**record.jobs, **place}, files=files)
 
 
 def leave(record: Record, job: str) -> Record:
@@ -64,7 +70,8 @@ def observe(
     last = record.last
     if last is None or last.batch != batch.id or record.state not in IN_FLIGHT:
         return record
-    if status.life is Life.REFUSED and outcome is None:
+    never_begun = outcome.state is State.PENDING if outcome else status.life is Life.REFUSED
+    if never_begun:
         return _never_begun(record)
     state, reason = _state(record, status, outcome, output)
     if state is record.state and reason == record.reason:
@@ -78,10 +85,20 @@ def observe(
         exit_code=status.exit_code,
         host=host,
         gpu=status.gpu,
+        gpu_name=status.facts.get("gpu_name", ""),
+        crashed=outcome is not None and outcome.crashed,
     )
     attempts = (*record.attempts[:-1], attempt)
     made = output if state is State.SUCCEEDED else None
+    if attempt.crashed and not any(each.crashed for each in record.attempts):
+        # Perhaps the fault was another's: it gets a second chance, by itself.
+        state, reason = State.PENDING, f"crashed its batch: {reason}"
     return replace(record, state=state, reason=reason, attempts=attempts, output=made)
+
+
+def is_suspect(record: Record) -> bool:
+    """Return whether a run took its last batch with it, and so gets one of its own."""
+    return record.last is not None and record.last.crashed
 
 
 def unseen(record: Record, batch: Batch, reason: str) -> Record:
@@ -93,8 +110,9 @@ def unseen(record: Record, batch: Batch, reason: str) -> Record:
 
 
 def _never_begun(record: Record) -> Record:
-    """Return the record as before its last attempt: others were quicker, and may have made it."""
-    return replace(record, state=State.PENDING, reason="", attempts=record.attempts[:-1])
+    """Return the record as before its last attempt, which was none: it costs it nothing."""
+    attempts = record.attempts[:-1]
+    return replace(record, state=State.PENDING, reason="", attempts=attempts)
 
 
 def _state(

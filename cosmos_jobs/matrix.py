@@ -10,13 +10,15 @@ from itertools import product
 from math import prod
 from typing import TypeAlias
 
-from cosmos_jobs import identity
+from cosmos_jobs import identity, schema, upscaling
 from cosmos_jobs.model import (
+    IMAGE_SUFFIXES,
     Contract,
     Desired,
     Diagnostic,
     Expansion,
     Include,
+    InputFile,
     JobInputs,
     JobSpec,
     PromptSpec,
@@ -24,6 +26,7 @@ from cosmos_jobs.model import (
     Scalar,
     Severity,
     Source,
+    Upscale,
     Where,
 )
 from cosmos_jobs.prompttext import fill, malformed, placeholders
@@ -44,6 +47,7 @@ class _Matrix:
     texts: Mapping[str, str]
     weights: dict[str, Mapping[str, float]]
     sources: dict[tuple[str, str], Source] = field(default_factory=dict)
+    compared: set[tuple[Scalar, ...]] = field(default_factory=set)
     problems: list[Diagnostic] = field(default_factory=list)
 
     def problem(self, at: Where, code: str, message: str, hint: str = "") -> None:
@@ -104,6 +108,7 @@ def _check_names(matrix: _Matrix) -> None:
         for video in excluded.get("video", ()):
             if video not in videos:
                 _unknown_video(matrix, ("exclude", index, "video"), str(video))
+    _check_images(matrix)
 
 
 def _unknown_video(matrix: _Matrix, at: Where, name: str) -> None:
@@ -125,6 +130,29 @@ def _check_placeholders(matrix: _Matrix, prompt: str, file: str) -> None:
 
 def _used(matrix: _Matrix, prompt: str) -> tuple[str, ...]:
     return placeholders(matrix.texts[prompt])
+
+
+def _check_images(matrix: _Matrix) -> None:
+    """Check that the engine takes the images among the videos, and that nothing upscales them."""
+    job, engine = matrix.job, matrix.contract.engine
+    images = [name for name, files in matrix.inputs.videos.items() if _has_image(files)]
+    if images and job.upscale:
+        message = f"the video `{images[0]}` is an image, and images are not upscaled"
+        matrix.problem(("upscale",), "image-upscale", message, "remove `upscale`")
+    if matrix.contract.images:
+        return
+    takers = [name for name in schema.engines() if schema.contract(name).images]
+    hint = f"images are for {schema.listed(takers)}; others need a video"
+    found = [name for name in images if name not in job.videos]
+    for name in (*(name for name in images if name in job.videos), *found[:1]):
+        more = f", and {len(found) - 1} more of the glob" if name in found[:1] and found[1:] else ""
+        message = f"engine {engine} takes no images, and the video `{name}` is one{more}"
+        where: Where = ("videos", "glob" if name in found else name)
+        matrix.problem(where, "image-input", message, hint)
+
+
+def _has_image(files: Mapping[str, InputFile]) -> bool:
+    return any(file.path.suffix.lower() in IMAGE_SUFFIXES for file in files.values())
 
 
 # --- zip and product ----------------------------------------------------------------------
@@ -302,6 +330,9 @@ def _runs(matrix: _Matrix, cells: list[Cell], shown: tuple[str, ...]) -> Expansi
     job = matrix.job
     prompts = {prompt.name: prompt for prompt in job.prompts}
     params = list(matrix.contract.schemas)
+    named = {(each.parameter, each.path): each.at for each in reversed(job.files)}
+    filed = tuple(dict.fromkeys(parameter for parameter, _ in named))
+    fixed = {"regions": identity.canonical(job.regions).decode()} if job.regions else {}
     used = {name: _used(matrix, name) for name in prompts}
     sources: dict[str, Source] = {}
     runs: dict[str, Desired] = {}
@@ -312,17 +343,55 @@ def _runs(matrix: _Matrix, cells: list[Cell], shown: tuple[str, ...]) -> Expansi
         source = _source(matrix, prompts[name], cell, used[name])
         sources.setdefault(source.prompt.id, source)
         given = {param: cell[param] for param in params if param in cell}
+        files = _files(matrix, cell, filed) if filed else {}
+        if fixed or files:
+            given |= fixed | {param: file.sha256 for param, file in files.items()}
         weights = matrix.weights[str(cell["weights"])]
         run = identity.run(source.prompt.id, matrix.contract, weights, given)
+        for param, file in files.items():
+            _compare_frames(matrix, named[param, str(cell[param])], param, file, source, run)
         if run.id in runs:
             doubles += 1
             continue
-        label = _label(cell, shown, labels[name], run)
-        runs[run.id] = Desired(run, job.name, name, label)
+        label = _label(cell, shown, labels[name], run, files)
+        runs[run.id] = Desired(run, job.name, name, label, files)
     if doubles:
         what = "combination makes" if doubles == 1 else "combinations make"
         matrix.warn((), "same-run", f"{doubles} {what} the same run as another; each is made once")
-    return Expansion(sources, tuple(runs.values()))
+    made = Expansion(sources, tuple(runs.values()))
+    return _with_upscaled(matrix, made, job.upscale, labels) if job.upscale else made
+
+
+def _files(matrix: _Matrix, cell: Cell, params: tuple[str, ...]) -> dict[str, InputFile]:
+    """Return the files that are values of a combination's parameters."""
+    given = {name: cell[name] for name in params if cell.get(name) is not None}
+    return {name: matrix.inputs.files[str(path)] for name, path in given.items()}
+
+
+def _compare_frames(
+    matrix: _Matrix, at: Where, name: str, file: InputFile, source: Source, run: Run
+) -> None:
+    """Warn, once, of a mask that has other frames than the part of the video that is used."""
+    color, most = source.files["color"], run.params.get("max_frames")
+    key = (name, file.sha256, source.video, most)
+    if matrix.contract.schemas[name]["x-file"] != "video" or key in matrix.compared:
+        return
+    matrix.compared.add(key)
+    if _used_frames(file, run) != _used_frames(color, run):
+        message = (
+            f"`{file.path.name}` has {_frames(file.frames)},"
+            f" but the video `{source.video}` has {_frames(color.frames)}"
+        )
+        matrix.warn(at, "mask-frames", message, "a mask shows the same frames as its video")
+
+
+def _used_frames(file: InputFile, run: Run) -> int:
+    most = run.params.get("max_frames")
+    return file.frames if most is None else min(file.frames, int(most))
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count:,} frames"
 
 
 def _source(matrix: _Matrix, prompt: PromptSpec, cell: Cell, used: tuple[str, ...]) -> Source:
@@ -360,17 +429,26 @@ def _label_axes(
     return tuple(name for name in order if name in varying or name == "weights")
 
 
-def _label(cell: Cell, shown: tuple[str, ...], taken: set[str], run: Run) -> str:
+def _label(
+    cell: Cell,
+    shown: tuple[str, ...],
+    taken: set[str],
+    run: Run,
+    files: Mapping[str, InputFile],
+) -> str:
     """Return a file name for a combination, unique in its prompt: `pier-dusk-balanced-seed1`."""
     parts = []
     for name in shown:
         if name in cell:
-            value = _file_name(str(cell[name]))
+            value = _file_name(files[name].path.stem if name in files else str(cell[name]))
             parts.append(f"{name}{value}" if name in run.params else value)
     # A file name has at most 255 bytes on every file system.
     label = "-".join(parts).encode()[:180].decode(errors="ignore")
     # No hidden file, and none that a command takes for an option.
-    label = label.lstrip(".-") or "_"
+    return _untaken(label.lstrip(".-") or "_", taken, run)
+
+
+def _untaken(label: str, taken: set[str], run: Run) -> str:
     # Some file systems do not tell upper from lower case.
     if label.casefold() in taken:
         label = f"{label}-{run.id[3:]}"
@@ -385,6 +463,31 @@ def _file_name(value: str) -> str:
     return "_".join(kept.split())[:40] or "_"
 
 
+# --- 4K --------------------------------------------------------------------------------------
+
+
+def _with_upscaled(
+    matrix: _Matrix, made: Expansion, upscale: Upscale, labels: Mapping[str, set[str]]
+) -> Expansion:
+    """Return the runs, each with one behind it that upscales its output."""
+    real = matrix.contract.engine != "preview"
+    sources = dict(made.prompts)
+    runs: list[Desired] = []
+    for each in made.runs:
+        source = made.prompts[each.run.prompt_id]
+        output = upscaling.output(source.files["color"], each.run)
+        if output.frames == 1:
+            message = f"`{each.place}` makes an image, and images are not upscaled"
+            matrix.problem(("upscale",), "image-upscale", message, "remove `upscale`")
+            break
+        words, inputs = upscale.prompt or source.prompt.text, {upscaling.RUN: each.run.id}
+        prompt, run = upscaling.upscaled(words, inputs, upscale.weight, output.fps, real=real)
+        label = _untaken(f"{each.label}-4k", labels[each.prompt], run)
+        sources[prompt.id] = Source(prompt, each.prompt, source.video, {"color": output})
+        runs += [each, Desired(run, each.job, each.prompt, label, after=each.run.id)]
+    return Expansion(sources, tuple(runs))
+
+
 # --- any job through the preview engine ---------------------------------------------------
 
 
@@ -395,22 +498,48 @@ def previewed(expansion: Expansion, original: Contract, contract: Contract, job:
     `note` of its caption, unless they have their default in the `original` engine.
     """
     runs: dict[str, Desired] = {}
+    sources: dict[str, Source] = {}
+    now: dict[str, str] = {}
     for each in expansion.runs:
+        own = original if each.run.engine == original.engine else schema.contract(each.run.engine)
         shared = {
             name: value
             for name, value in each.run.params.items()
             if name in contract.schemas and _known(value, contract.schemas[name])
         }
         others = {
-            name: value
+            name: _in_words(name, value, each.files)
             for name, value in each.run.params.items()
-            if name not in shared and value != original.defaults.get(name)
+            if name not in shared and value != own.defaults.get(name)
         }
         note = ", ".join(f"{name} {value}" for name, value in others.items())
         params = {**shared, "note": f"{each.run.engine}: {note}" if note else each.run.engine}
-        run = identity.run(each.run.prompt_id, contract, each.run.weights, params)
-        runs.setdefault(run.id, replace(each, run=run, job=job))
-    return Expansion(expansion.prompts, tuple(runs.values()))
+        if _known(each.run.engine, contract.schemas["model"]):
+            params["model"] = each.run.engine
+        source = _following(expansion.prompts[each.run.prompt_id], now.get(each.after))
+        run = identity.run(source.prompt.id, contract, each.run.weights, params)
+        now[each.run.id] = run.id
+        sources.setdefault(source.prompt.id, source)
+        after = now.get(each.after, "")
+        runs.setdefault(run.id, replace(each, run=run, job=job, files={}, after=after))
+    return Expansion(sources, tuple(runs.values()))
+
+
+def _following(source: Source, run: str | None) -> Source:
+    """Return the source with the output of `run` as its input, where there is one."""
+    if run is None:
+        return source
+    words, negative = source.prompt.text, source.prompt.negative
+    return replace(source, prompt=identity.prompt(words, negative, {upscaling.RUN: run}))
+
+
+def _in_words(name: str, value: Scalar, files: Mapping[str, InputFile]) -> Scalar:
+    """Return the value of a parameter as a reader knows it: a file by its name, no digest."""
+    if name in files:
+        return files[name].path.name
+    if name == "regions":
+        return str(value).count('"prompt"')
+    return value
 
 
 def _known(value: Scalar, known: Mapping[str, object]) -> bool:

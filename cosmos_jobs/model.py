@@ -20,6 +20,11 @@ CONTROLS = ("vis", "edge", "depth", "seg")
 ROLES = ("color", "depth", "segmentation", "edge", "vis")
 """The files of an input video: `color.mp4` is required, the others are its control maps."""
 
+ROLE_OF = {"vis": "vis", "edge": "edge", "depth": "depth", "seg": "segmentation"}
+"""The file of an input video that is a control's map."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""How the names of images end; all other inputs are videos."""
 
 MAX_RUNS = 1000
 """How many runs one apply starts at most, unless told otherwise."""
@@ -131,6 +136,30 @@ class Include:
 
 
 @dataclass(frozen=True, slots=True)
+class FileValue:
+    """A file that is a value of a parameter: its path as written, and where that stands.
+
+    `kind` is `image`, `video` or `tensor`.
+    """
+
+    parameter: str
+    kind: str
+    path: str
+    at: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Upscale:
+    """What becomes of every output of a job: a 4K video, with this weight of the upscaler (0–1).
+
+    Without a `prompt` it is that of the run.
+    """
+
+    weight: float
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A reproducible random subset of `count` combinations."""
 
@@ -155,7 +184,10 @@ class JobSpec:
     dropped, in the order of CONTROLS), `params` and `variables` map names to
     their values. `exclude` entries map axis names (`prompt`, `video`,
     `weights`, a variable, a parameter) to the values that match. `video_glob`
-    is the pattern of ``videos: {glob: …}``.
+    is the pattern of ``videos: {glob: …}``. A parameter that each control has
+    is named like `masks.edge`. `files` are those values of parameters that are
+    files, `regions` the prompts of parts of the picture: each has `prompt` and
+    either `box` or `mask_prompt`.
     """
 
     path: str
@@ -175,11 +207,17 @@ class JobSpec:
     limits: Limits
     description: str
     source: Locator = field(compare=False, repr=False)
+    files: tuple[FileValue, ...] = ()
+    regions: tuple[Mapping[str, Any], ...] = ()
+    upscale: Upscale | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file of an input video, looked at: content, size in bytes, frames, pixels, fps."""
+    """An input file, looked at: content, size in bytes, frames, pixels, fps.
+
+    An image has one frame; a file that is no picture has none, and no pixels.
+    """
 
     path: Path
     sha256: str
@@ -192,10 +230,15 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class JobInputs:
-    """The files that a job names, read: videos by name and role, prompt files by path."""
+    """The files that a job names, read.
+
+    Videos by name and role, prompt files by path, and by path those files that
+    are values of parameters.
+    """
 
     videos: Mapping[str, Mapping[str, InputFile]]
     texts: Mapping[str, str]
+    files: Mapping[str, InputFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +246,14 @@ class Contract:
     """What an engine accepts: the version of its meaning, and its parameters' defaults.
 
     `schemas` maps every parameter to its JSON Schema (draft-07) with type,
-    range, default and description.
+    range, default and description. `images` says whether an input may be one.
     """
 
     engine: str
     version: int
     defaults: Mapping[str, Scalar]
     schemas: Mapping[str, Mapping[str, Any]]
+    images: bool = False
 
 
 # --- what is to be made -------------------------------------------------------------------
@@ -217,7 +261,11 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Text, negative text and the input video by content: `inputs` maps roles to sha256."""
+    """Text, negative text and the input video by content: `inputs` maps roles to sha256.
+
+    Where the video is the output of a run, as yet unknown, `inputs` is
+    ``{"run": id of that run}``.
+    """
 
     id: str
     text: str
@@ -230,7 +278,8 @@ class Run:
     """One output video: a prompt through an engine.
 
     `weights` holds the controls above 0 (0.01–1) in the order of CONTROLS,
-    `params` every parameter of the engine, defaults included.
+    `params` every parameter of the engine, defaults included. The value of a
+    parameter that is a file is that file's sha256.
     """
 
     id: str
@@ -243,12 +292,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """A run that a job asks for, and its place there: `outputs/<job>/<prompt>/<label>.mp4`."""
+    """A run that a job asks for, and its place there: `outputs/<job>/<prompt>/<label>.mp4`.
+
+    `files` are the files that are values of its parameters. It works on the
+    output of the run `after`, where there is one.
+    """
 
     run: Run
     job: str
     prompt: str
     label: str
+    files: Mapping[str, InputFile] = field(default_factory=dict)
+    after: str = ""
 
     @property
     def place(self) -> str:
@@ -258,7 +313,11 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a prompt's content comes from: its name, its video's name and the files by role."""
+    """Where a prompt's content comes from: its name, its video's name and the files by role.
+
+    Where the prompt works on a run's output, `files` has only the color video of
+    that run, with the frames and fps that the output will have.
+    """
 
     prompt: Prompt
     name: str
@@ -301,7 +360,8 @@ IN_FLIGHT = frozenset({State.QUEUED, State.RUNNING})
 class Attempt:
     """One try at a run. Times are seconds since 1970, the host's; `exit_code` is the batch's.
 
-    `gpu` are the ids of the GPUs that it had on `host`.
+    `gpu` are the ids of the GPUs that it had on `host`, `gpu_name` what these
+    are. One that `crashed` took its whole batch with it.
     """
 
     batch: str
@@ -313,20 +373,26 @@ class Attempt:
     host: str = ""
     gpu: str = ""
     reason: str = ""
+    gpu_name: str = ""
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A finished video, `outputs/runs/<run id>/output.mp4`: sha256, bytes, frames."""
+    """A finished video or image, `outputs/runs/<run id>/<name>`: sha256, bytes, frames."""
 
     sha256: str
     size: int
     frames: int
+    name: str = "output.mp4"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the store knows about a run; `jobs` maps each job that asks for it to its place."""
+    """What the store knows about a run; `jobs` maps each job that asks for it to its place.
+
+    `files` maps parameters whose value is a file to its path as last seen.
+    """
 
     run: Run
     jobs: Mapping[str, str]
@@ -334,6 +400,7 @@ class Record:
     reason: str = ""
     attempts: tuple[Attempt, ...] = ()
     output: Output | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def last(self) -> Attempt | None:
@@ -433,8 +500,10 @@ class Plan:
 class Estimate:
     """Wall seconds, GPU hours and price of the runs that a plan starts.
 
-    `unknown` counts the runs of engines that never ran on their target: they
-    are in neither sum.
+    `unknown` counts the runs that nothing tells about: they are in no sum.
+    `low` and `high` are factors on the others: the range of what was measured.
+    `tables` of the runs go by NVIDIA's tables, which leave out guardrails and
+    the load of the model; the others by at most `batches` past ones.
     """
 
     runs: int = 0
@@ -442,6 +511,10 @@ class Estimate:
     wall_s: float = 0.0
     gpu_hours: float = 0.0
     price: float = 0.0
+    low: float = 1.0
+    high: float = 1.0
+    tables: int = 0
+    batches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,12 +636,44 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """A process that keeps a model loaded and takes batch after batch.
+
+    It is started as `argv` with its own folder behind, and ends after `idle_s`
+    seconds without work. Batches with the same `key` may share it.
+    """
+
+    argv: tuple[str, ...]
+    key: str
+    idle_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """How a batch is run: `argv` in the batch's folder, with `env`; `files` are put there first."""
+    """How a batch is run: `argv` in `cwd`, with `env`; `files` are put into the batch's folder.
+
+    Without `cwd` that is the batch's folder, too. Where a machine can keep
+    processes, `server` works the batch in place of `argv`.
+    """
 
     argv: tuple[str, ...]
     files: Mapping[str, bytes]
     env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    server: Server | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What an engine has to say about a run before it starts; an error keeps it from starting.
+
+    `about` is where the job file says it: `weights`, `video`, or a parameter's name.
+    """
+
+    about: str
+    message: str
+    hint: str = ""
+    is_error: bool = False
 
 
 class Life(StrEnum):
@@ -595,7 +700,9 @@ class Status:
     seconds since 1970 on the host's clock. One that RUNS but has not `started`
     waits for a GPU: `waits_for` says which, and who has it. `gpu` are the ids
     of its own. `fault` is what the machine found wrong: a word and what it is
-    about. `others` are the batches for which it was REFUSED.
+    about. `others` are the batches for which it was REFUSED. `facts` are what the
+    machine says of itself: `commit` of the model's repository, `image` (its
+    digest), `gpu_name`, `driver`.
     """
 
     life: Life
@@ -608,15 +715,18 @@ class Status:
     fault: str = ""
     waits_for: str = ""
     others: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an engine made of a run.
+    """What an engine made of a run; PENDING means that it never came to it.
 
     `files` maps names in the run's output folder to paths below `out/`;
-    `output.mp4` is the video. `digests` are the sha256 of those, by name, that
-    the engine noted. `details` go into the run's manifest.
+    `output.mp4` is the video, or `output.jpg` the image. `digests` are the
+    sha256 of those, by name, that the engine noted. `details` go into the
+    run's manifest. One that `crashed` FAILED and ended the whole batch, without
+    a word why: it gets one more chance, by itself.
     """
 
     state: State
@@ -624,3 +734,4 @@ class Outcome:
     files: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
+    crashed: bool = False

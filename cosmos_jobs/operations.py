@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cosmos_jobs import engines, estimate, jobfiles, plan
+import orjson
+
+from cosmos_jobs import batching, engines, estimate, jobfiles, plan, upscaling
 from cosmos_jobs.errors import AnswerIsNo, EngineError, InvalidFiles, UsageError
 from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
@@ -34,7 +37,7 @@ from cosmos_jobs.model import (
     Source,
     State,
 )
-from cosmos_jobs.outputs import Outputs
+from cosmos_jobs.outputs import MANIFEST, NAMES, Outputs
 from cosmos_jobs.project import Project, Target
 from cosmos_jobs.store import Store
 
@@ -44,8 +47,8 @@ if TYPE_CHECKING:
     from cosmos_jobs.prune import Pruned
     from cosmos_jobs.reconcile import Reconciler, Until
 
-ROUNDS = 3
-"""How often an apply takes over what another one left unfinished."""
+PATIENCE = 3
+"""How often an apply takes up again what was left unfinished, while none of it gets finished."""
 
 PENDING = frozenset({State.PENDING})
 UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
@@ -82,6 +85,11 @@ class WorkflowOperations:
             preview=selection.preview,
             progress=hashing,
         )
+        return self._planned(selection, jobs, problems)
+
+    def _planned(
+        self, selection: Selection, jobs: tuple[Job, ...], problems: tuple[Diagnostic, ...]
+    ) -> Planned:
         known = self.store.snapshot()
         problems = (*problems, *self._taken(jobs, known))
         if any(each.severity is Severity.ERROR for each in problems):
@@ -95,11 +103,41 @@ class WorkflowOperations:
             force=selection.force,
             partial=bool(selection.only),
         )
-        starts = Counter(change.job for change in plan.starts(made))
-        costs = {job.spec.name: self._cost(job, starts[job.spec.name], known) for job in jobs}
-        refusals = tuple(why for job in jobs for why in _refusals(job, costs[job.spec.name]))
+        starts = {(change.job, change.run_id) for change in plan.starts(made)}
+        history = estimate.History(known)
+        costs = {job.spec.name: self._cost(job, starts, history) for job in jobs}
+        problems = (*problems, *_unchecked(self.project, jobs, costs))
+        refusals = tuple(
+            why
+            for job in jobs
+            for why in _refusals(job, self.project.targets[job.target], costs[job.spec.name])
+        )
         total = estimate.total((job.target, costs[job.spec.name]) for job in jobs)
         return Planned(selection, jobs, desired, made, problems, total, refusals)
+
+    def upscale(
+        self,
+        sources: Sequence[str],
+        *,
+        weight: float = upscaling.WEIGHT,
+        words: str = "",
+        engine: str = "",
+        target: str = "",
+        force: bool = False,
+    ) -> Planned:
+        """Return the plan that makes 4K videos of runs (by id) and video files.
+
+        Without `words` a run's own prompt is taken; a file needs them. Without
+        an `engine` the model makes them, unless preview made the run or is the
+        project's engine. Raises UsageError for what cannot be upscaled.
+        """
+        from cosmos_jobs import unwritten
+
+        wish = unwritten.Wish(weight, words, engine)
+        sources = [self._named_run(each) for each in sources]
+        made = unwritten.Upscaling(self.project, self.store.snapshot(), self.outputs, wish)
+        job = made.job(sources, target)
+        return self._planned(Selection(tuple(sources), job.target, force=force), (job,), ())
 
     def apply(
         self,
@@ -107,6 +145,7 @@ class WorkflowOperations:
         notify: Callable[[Event], None],
         *,
         max_runs: int = MAX_RUNS,
+        max_gpu_hours: float | None = None,
         fail_fast: bool = False,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         canary: int = 0,
@@ -128,9 +167,9 @@ class WorkflowOperations:
         from cosmos_jobs.reconcile import Until
 
         for job in planned.jobs:
-            engines.get(job.spec.engine)
-            self.project.targets[job.target].installed(job.spec.engine)
-        _within_limits(planned, max_runs)
+            for engine in _engines(job):
+                self.project.targets[job.target].installed(engine)
+        _within_limits(planned, max_runs, max_gpu_hours)
         self._clear_old_places(planned.desired)
         reconciler = self._reconciler(
             notify, connect_timeout_s, fail_fast=fail_fast, with_logs=with_logs
@@ -155,11 +194,15 @@ class WorkflowOperations:
                     held_back = frozenset(starts.keys() - first.keys())
                     return self._outcome(planned, wanted, started, reconciler, held_back)
                 starts = {run_id: n for run_id, n in starts.items() if run_id not in first}
-            for _ in range(ROUNDS):
-                started |= await self._round(reconciler, planned, starts, wanted, until)
-                starts = self._left_over(wanted, started)
-                if not starts:
+            patience = PATIENCE
+            while patience:
+                ready = self._ready(planned, starts)
+                started |= await self._round(reconciler, planned, ready, wanted, until)
+                left = self._left_over(wanted, started)
+                if not self._ready(planned, left):
                     break
+                patience = PATIENCE if len(left) < len(starts) else patience - 1
+                starts = left
             return self._outcome(planned, wanted, started, reconciler, held_back)
         finally:
             await reconciler.close()
@@ -223,13 +266,27 @@ class WorkflowOperations:
             record = known.runs.get(each.run.id)
             place = record.jobs.get(each.job, each.place) if record else each.place
             if record and place != each.place:
-                self.outputs.unlink(record, [self.outputs.place(each.job, place)])
+                suffix = self.outputs.video(record).suffix
+                self.outputs.unlink(record, [self.outputs.place(each.job, place, suffix)])
+
+    def _ready(self, planned: Planned, starts: Mapping[str, int]) -> dict[str, int]:
+        """Return the runs that can start now: those that work on another's output need it."""
+        after = {each.run.id: each.after for each in planned.desired if each.after}
+        if not after:
+            return dict(starts)
+        states = self.store.snapshot().states
+        return {
+            run_id: attempts
+            for run_id, attempts in starts.items()
+            if run_id not in after or states.get(after[run_id]) is State.SUCCEEDED
+        }
 
     def _left_over(self, wanted: Collection[str], started: Collection[str]) -> dict[str, int]:
         """Return the runs to take up again, with attempts.
 
         They are those that another apply had in flight and did not finish,
-        and our own that a machine refused, as others had them meanwhile.
+        our own that a machine refused, as others had them meanwhile, that a
+        crash kept from beginning, or that work on what was made just now.
         """
         known = self.store.snapshot()
         left = (
@@ -241,26 +298,50 @@ class WorkflowOperations:
 
     def _missing(self, desired: Iterable[Desired], known: Snapshot) -> frozenset[str]:
         """Return the runs that succeeded, but whose video is gone or has another size."""
-        folder = str(self.project.outputs / "runs")
-        return frozenset(
-            each.run.id
-            for each in desired
-            if known.states.get(each.run.id) is State.SUCCEEDED
-            and _size(f"{folder}/{each.run.id}/output.mp4") != known.sizes.get(each.run.id)
-        )
+        return frozenset(self._gone((each.run.id for each in desired), known))
 
-    def _cost(self, job: Job, runs: int, known: Snapshot) -> Estimate:
-        """Return what the `runs` runs of a job that start will take."""
+    def _gone(self, run_ids: Iterable[str], known: Snapshot) -> Iterator[str]:
+        folder = str(self.project.outputs / "runs")
+        for run_id in run_ids:
+            if known.states.get(run_id) is State.SUCCEEDED:
+                size = known.sizes.get(run_id)
+                # A record, which says what the output is called, takes long to read.
+                if not any(_size(f"{folder}/{run_id}/{name}") == size for name in NAMES):
+                    yield run_id
+
+    def _cost(
+        self, job: Job, starts: Collection[tuple[str, str]], history: estimate.History
+    ) -> Estimate:
+        """Return what those runs of a job take that are among `starts`: jobs and run ids."""
+        name, prompts = job.spec.name, job.expansion.prompts
+        runs = [each.run for each in job.expansion.runs if (name, each.run.id) in starts]
         if not runs:
             return Estimate()
         target = self.project.targets[job.target]
-        engine = job.spec.engine
-        per_run_s = estimate.seconds_per_run(known.runs.values(), engine, job.target)
-        return estimate.estimate(
+        frames = {
+            prompt_id: color.frames
+            for prompt_id, source in prompts.items()
+            if (color := source.files.get("color"))
+        }
+        slots = target.slots * max(1, len(target.hosts))
+        adapters = {engine: engines.get(engine) for engine in {run.engine for run in runs}}
+        by_id = {run.id: run for run in runs}
+        batches = batching.group(
             runs,
-            per_run_s,
-            target.slots * max(1, len(target.hosts)),
-            target.gpus_per_batch if target.gpus else 0,
+            {},
+            job.target,
+            lambda run: adapters[run.engine].batch_key(run, prompts[run.prompt_id].prompt),
+            target.max_batch,
+            slots=slots,
+        )
+        return estimate.estimate(
+            [
+                [(by_id[run_id], frames.get(by_id[run_id].prompt_id, 0)) for run_id in batch.runs]
+                for batch in batches
+            ],
+            history,
+            history.machine(job.target, target.gpu, target.gpus_per_batch if target.gpus else 0),
+            slots,
             target.price_per_gpu_hour or 0.0,
         )
 
@@ -302,7 +383,7 @@ class WorkflowOperations:
         async def follow() -> Followed:
             try:
                 if looking:
-                    await reconciler.restore(self._lost_videos(run_ids))
+                    await reconciler.restore(self.lost_videos(run_ids))
                 await reconciler.settle(run_ids, Until.LOOKED if looking else Until.SETTLED)
             finally:
                 await reconciler.close()
@@ -317,14 +398,9 @@ class WorkflowOperations:
             self.outputs.link(record)
         return Followed(records, reconciler.troubles(), reconciler.traffic())
 
-    def _lost_videos(self, run_ids: Iterable[str]) -> tuple[str, ...]:
-        known = self.store.snapshot()
-        return tuple(
-            run_id
-            for run_id in run_ids
-            if known.states.get(run_id) is State.SUCCEEDED
-            and _size(str(self.outputs.video(run_id))) != known.sizes.get(run_id)
-        )
+    def lost_videos(self, run_ids: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the runs whose video was made, and is no longer here as it was."""
+        return tuple(self._gone(run_ids, self.store.snapshot()))
 
     def cancel(
         self, run_ids: Sequence[str], *, connect_timeout_s: float = CONNECT_TIMEOUT_S
@@ -589,10 +665,43 @@ class WorkflowOperations:
         known = self.store.snapshot()
         return known.runs[_unique(run_id, known.runs, "run")]
 
+    def _named_run(self, name: str) -> str:
+        """Return the full id of a run; what is none stays as it is."""
+        return self.get_run(name).run.id if name.startswith("rs_") else name
+
     def get_prompt(self, prompt_id: str) -> PromptRecord:
         """Return a prompt, as `get_run` does a run."""
         known = self.store.snapshot()
         return known.prompts[_unique(prompt_id, known.prompts, "prompt")]
+
+    def manifest(self, record: Record) -> Mapping[str, Any]:
+        """Return the provenance of a run that was made; empty for one that was not."""
+        try:
+            found: Mapping[str, Any] = orjson.loads(
+                (self.outputs.folder(record.run.id) / MANIFEST).read_bytes()
+            )
+        except (OSError, orjson.JSONDecodeError):
+            return {}
+        return found
+
+    def reproduce(self, run_id: str) -> str:
+        """Return a shell script that makes a run again, on a machine of the target that made it.
+
+        Raises UsageError for a run that has no video here.
+        """
+        from cosmos_jobs import reproduce
+
+        record = self.get_run(run_id)
+        manifest = self.manifest(record)
+        prompt = self.prompt_of(record)
+        if not manifest or prompt is None:
+            raise UsageError(
+                f"{record.run.id} is not made yet, or its manifest is gone",
+                hint="make it first: cosmos-jobs apply; or fetch it: cosmos-jobs fetch",
+            )
+        target = self.project.named(manifest["target"])
+        engine = engines.get(record.run.engine)
+        return reproduce.script(engine, target, record, prompt, manifest)
 
     def prompt_of(self, record: Record) -> PromptRecord | None:
         """Return the prompt of a run."""
@@ -654,7 +763,7 @@ class WorkflowOperations:
     def _paths(self, jobs: Iterable[Job]) -> dict[str, str]:
         """Return the files of jobs, relative to the project where they are in it."""
         root = self.project.root.resolve()
-        paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs}
+        paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs if job.spec.name}
         return {
             name: str(path.relative_to(root) if path.is_relative_to(root) else path)
             for name, path in paths.items()
@@ -665,7 +774,7 @@ class WorkflowOperations:
 
         Else what that file asks for would look as if it had left the job.
         """
-        jobs = tuple(jobs)
+        jobs = tuple(job for job in jobs if job.spec.name)
         paths = self._paths(jobs)
         for job in jobs:
             first = known.jobs.get(job.spec.name, paths[job.spec.name])
@@ -724,10 +833,12 @@ def _canaries(planned: Planned, starts: Mapping[str, int], count: int) -> dict[s
     seen: Counter[tuple[str, str, str]] = Counter()
     first: dict[str, int] = {}
     for job in planned.jobs:
-        engine = engines.get(job.spec.engine)
         for each in job.expansion.runs:
-            kind = job.target, engine.name, engine.batch_key(each.run)
-            if each.run.id in starts and each.run.id not in first and seen[kind] < count:
+            if each.run.id not in starts or each.run.id in first:
+                continue
+            engine, prompt = each.run.engine, job.expansion.prompts[each.run.prompt_id].prompt
+            kind = job.target, engine, engines.get(engine).batch_key(each.run, prompt)
+            if seen[kind] < count:
                 seen[kind] += 1
                 first[each.run.id] = starts[each.run.id]
     return first
@@ -737,23 +848,29 @@ def _is(each: Desired, name: str) -> bool:
     return name in (each.prompt, each.run.id)
 
 
-def _refusals(job: Job, cost: Estimate) -> Iterator[str]:
-    """Say which limits of its job file the runs that start exceed."""
+def _engines(job: Job) -> tuple[str, ...]:
+    """Return the engines of a job's runs: what upscales them may be another one."""
+    return tuple(dict.fromkeys(each.run.engine for each in job.expansion.runs))
+
+
+def _refusals(job: Job, target: Target, cost: Estimate) -> Iterator[str]:
+    """Say which engines the target lacks, and which limits of the job file are exceeded."""
     limits, name = job.spec.limits, job.spec.name
     try:
-        engines.get(job.spec.engine)
+        for engine in _engines(job):
+            target.installed(engine)
     except EngineError as error:
         yield error.message
     if limits.max_runs is not None and cost.runs > limits.max_runs:
         yield f"{name} starts {cost.runs:,} runs; its limits.max_runs is {limits.max_runs:,}"
     if limits.max_gpu_hours is not None and cost.gpu_hours > limits.max_gpu_hours:
         yield (
-            f"{name} takes about {cost.gpu_hours:.1f} GPU hours;"
+            f"{name} takes about {_shown(cost.gpu_hours)} GPU hours;"
             f" its limits.max_gpu_hours is {limits.max_gpu_hours:g}"
         )
 
 
-def _within_limits(planned: Planned, max_runs: int) -> None:
+def _within_limits(planned: Planned, max_runs: int, max_gpu_hours: float | None) -> None:
     if planned.refusals:
         raise AnswerIsNo(
             "; ".join(planned.refusals), hint="raise the limit in the job file, or use --only"
@@ -764,6 +881,37 @@ def _within_limits(planned: Planned, max_runs: int) -> None:
             f"this would start {runs:,} runs; one apply starts at most {max_runs:,}",
             hint=f"allow it: --max-runs {runs}, or take a part of it: --only PROMPT",
         )
+    hours = planned.estimate.gpu_hours
+    if max_gpu_hours is not None and hours > max_gpu_hours:
+        enough = math.ceil(hours * 10) / 10
+        raise AnswerIsNo(
+            f"this would take about {_shown(hours)} GPU hours; --max-gpu-hours is"
+            f" {max_gpu_hours:g}",
+            hint=f"allow it: --max-gpu-hours {enough:g}, or take a part of it: --only PROMPT",
+        )
+
+
+def _shown(hours: float) -> str:
+    """Return hours as told: `2.8`, and few ones as exactly as makes sense, `0.023`."""
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
+
+
+def _unchecked(
+    project: Project, jobs: Iterable[Job], costs: Mapping[str, Estimate]
+) -> Iterator[Diagnostic]:
+    """Say of which job files the limit in GPU hours cannot be checked, as no one knows them."""
+    for job in jobs:
+        unknown = costs[job.spec.name].unknown
+        limited = job.spec.limits.max_gpu_hours is not None and project.targets[job.target].gpus
+        if unknown and limited:
+            yield job.spec.source.diagnostic(
+                ("limits", "max_gpu_hours"),
+                "unchecked-limit",
+                f"this limit is not checked for {unknown:,} of its runs: nobody knows yet how"
+                " long they take",
+                hint="make a few first: --canary 1",
+                severity=Severity.WARNING,
+            )
 
 
 def _size(path: str) -> int:

@@ -15,6 +15,9 @@ from cosmos_jobs import files
 from cosmos_jobs.model import Record
 
 MANIFEST = "manifest.json"
+NAMES = ("output.mp4", "output.jpg")
+"""What a run's output may be called: a video, or the image of a run of one frame."""
+
 _RUN = re.compile(r"rs_[0-9a-f]{16}")
 _ARRIVING = re.compile(r"\.rs_[0-9a-f]{16}\.[0-9a-f]{8}")
 
@@ -32,9 +35,9 @@ class Outputs:
             raise ValueError(f"{run_id!r} is not a run id")
         return self.root / "runs" / run_id
 
-    def video(self, run_id: str) -> Path:
-        """Return a run's video."""
-        return self.folder(run_id) / "output.mp4"
+    def video(self, record: Record) -> Path:
+        """Return where a run's video or image is, or will be."""
+        return self.folder(record.run.id) / (record.output.name if record.output else NAMES[0])
 
     @contextmanager
     def arriving(self, run_id: str) -> Iterator[Path]:
@@ -71,20 +74,25 @@ class Outputs:
             place.parent.mkdir(parents=True, exist_ok=True)
             each.replace(place)
 
-    def place(self, job: str, place: str) -> Path:
+    def place(self, job: str, place: str, suffix: str = ".mp4") -> Path:
         """Return where people find a run of a job: `<job>/<prompt>/<label>.mp4`."""
-        return self.root / job / f"{place}.mp4"
+        return self.root / job / f"{place}{suffix}"
+
+    def places(self, record: Record) -> list[Path]:
+        """Return where people find a run: one place in each of its jobs."""
+        suffix = self.video(record).suffix
+        return [self.place(job, place, suffix) for job, place in record.jobs.items()]
 
     def link(self, record: Record) -> None:
         """Make the links for people, where they are not there yet."""
-        video = self.video(record.run.id)
-        for place in (self.place(*each) for each in record.jobs.items()):
+        video = self.video(record)
+        for place in self.places(record):
             if video.exists() and not (place.exists() and place.samefile(video)):
                 files.link(video, place)
 
     def unlink(self, record: Record, places: Iterable[Path]) -> None:
         """Remove links of a run, but no file that somebody else has put there."""
-        video = self.video(record.run.id)
+        video = self.video(record)
         for place in places:
             if _same(place, video):
                 place.unlink()

@@ -104,7 +104,7 @@ def _verdict(record: Record | None, *, force: bool) -> tuple[Action, str]:
         case Record(state=State.FAILED | State.LOST | State.CANCELLED):
             return Action.RETRY, ": ".join(filter(None, (record.state, record.reason)))
         case Record(state=State.PENDING):
-            return Action.CREATE, "new"
+            return (Action.RETRY, record.reason) if record.reason else (Action.CREATE, "new")
     return Action.FORCE, f"forced; was {record.state}"
 
 

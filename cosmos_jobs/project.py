@@ -19,6 +19,8 @@ FOLDER = ".cosmos-jobs"
 ENGINE = "preview"
 MAX_BATCH = 50
 TIMEOUT_FACTOR = 5.0
+WARM, NATIVE = "warm", "native"
+IDLE_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,16 @@ class Installation:
 
     `venv` is a Python environment, `path` the model's checkout. A value of
     `env` that is `${NAME}` is a secret: taken from the environment here or there.
+    A `driver` that is WARM keeps the model loaded until it was idle for `idle_s`
+    seconds; one that is NATIVE is the model's own program.
     """
 
     venv: str = ""
     path: str = ""
     docker: Docker | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    driver: str = WARM
+    idle_s: int = IDLE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +89,16 @@ class Target:
     def installed(self, engine: str) -> Installation:
         """Return how an engine is installed; EngineError when the target does not have it."""
         found = self.installation(engine)
+        place = "venv" if engine == ENGINE else "path"
+        hint = f"say in cosmos-jobs.yaml where it is: engines: {{{engine}: {{{place}: …}}}}"
         if found is None:
+            look = "\nsee what it would be conditioned on: cosmos-jobs preview FILE"
             raise EngineError(
-                f"the target `{self.name}` has no engine `{engine}`",
-                hint=f"say in cosmos-jobs.yaml where it is: engines: {{{engine}: {{venv: …}}}}",
+                f"the target `{self.name}` has no engine `{engine}`", hint=f"{hint}{look}"
             )
+        if engine != ENGINE and not found.path:
+            message = f"the target `{self.name}` does not say where the checkout of {engine} is"
+            raise EngineError(message, hint=hint)
         return found
 
     def python(self, engine: str) -> str:
@@ -229,6 +240,8 @@ def _installation(given: Mapping[str, Any], base: Path | None) -> Installation:
         _placed(given.get("path", ""), base),
         _docker(docker) if docker else None,
         {**given.get("env", {}), **(docker or {}).get("env", {})},
+        given.get("driver", WARM),
+        int(given.get("idle_s", IDLE_S)),
     )
 
 

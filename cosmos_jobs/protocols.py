@@ -6,30 +6,57 @@ executor queues batches on a host. A host is a machine's shell and files.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from cosmos_jobs.model import Batch, Command, Outcome, Prompt, Run, Status
+from cosmos_jobs.model import (
+    Batch,
+    Command,
+    InputFile,
+    Note,
+    Outcome,
+    Prompt,
+    Run,
+    Scalar,
+    Status,
+)
 from cosmos_jobs.project import Installation
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A run as an engine gets it: with its prompt, and its input files' paths on the host."""
+    """A run as an engine gets it, with its prompt.
+
+    `inputs` are the paths on the host of its video's files by role, with the
+    `maps` that the engine asked for as `vis` and `edge`; `files` those of
+    the files that are values of its parameters. `digests` are the sha256 of all.
+    """
 
     run: Run
     prompt: Prompt
     inputs: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an engine finds on a target: its Python, and a folder that outlives batches."""
+    """What an engine finds on a target.
+
+    Its Python, a `cache` folder that outlives batches, the batch's own
+    `folder`, the `path` of the model's checkout (empty where it is not said),
+    and how many `gpus` a process takes. With `idle_s` a process may keep the model loaded
+    for further batches, until it was idle for so many seconds; None forbids it.
+    """
 
     python: str
     cache: str
+    folder: str = ""
+    path: str = ""
+    gpus: int = 1
+    idle_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +88,24 @@ class Engine(Protocol):
         """The name that job files use."""
         ...
 
-    def batch_key(self, run: Run) -> str:
+    def batch_key(self, run: Run, prompt: Prompt) -> str:
         """Return what runs must share to be made by one process."""
+        ...
+
+    def notes(self, run: Run, files: Mapping[str, InputFile]) -> Iterable[Note]:
+        """Return what is odd or impossible about a run, with its video's `files` by role."""
+        ...
+
+    def maps(self, run: Run) -> Mapping[str, Mapping[str, Scalar]]:
+        """Return the control maps that are to be computed where the video has no file of them.
+
+        By control (`vis`, `edge`), each with the parameters of the preview
+        engine that say how.
+        """
+        ...
+
+    def checkpoint(self, run: Run) -> str:
+        """Return which weights of the model make a run, by its own names; empty for none."""
         ...
 
     def command(self, tasks: Sequence[Task], setup: Setup) -> Command:
@@ -70,7 +113,10 @@ class Engine(Protocol):
         ...
 
     def markers(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
-        """Return, for each run, the files below `out/` that tell its outcome once they exist."""
+        """Return, for each run, the files below `out/` that tell its outcome once they exist.
+
+        Those that end in `.ndjson` grow, and are read again as long as the batch runs.
+        """
         ...
 
     def outcomes(
@@ -78,8 +124,9 @@ class Engine(Protocol):
     ) -> Mapping[str, Outcome]:
         """Return the outcomes that can be told by now.
 
-        `texts` are the contents of the markers that exist. When the batch has
-        exited there is an outcome for every run.
+        `texts` are the contents of the markers that exist, and under `ASKED`
+        what the batch was asked for, as `documents.asked` has it. When the
+        batch has exited there is an outcome for every run.
         """
         ...
 

@@ -38,7 +38,7 @@ def runs(project: Project, store: Store, leaving: Iterable[tuple[str, Record]]) 
     left, in_flight = _given_up(store, leaving, project.targets)
     removed = [record for record, _, _ in left if not record.jobs]
     for record, job, place in left:
-        outputs.unlink(record, [outputs.place(job, place)])
+        outputs.unlink(record, [outputs.place(job, place, outputs.video(record).suffix)])
     freed = sum(outputs.size(record.run.id) for record in removed)
     for record in removed:
         outputs.remove(record)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cosmos_jobs.errors import EngineError
-from cosmos_jobs.model import Contract, Diagnostic, Locator, Scalar, Where
+from cosmos_jobs.model import CONTROLS, Contract, Diagnostic, Locator, Scalar, Where
+from cosmos_jobs.prompttext import normalised
 from cosmos_jobs.yamltext import MAX_PROBLEMS, shortened
 
 if TYPE_CHECKING:
@@ -56,14 +57,19 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "container": ("docker",),
     "context_frame_index": ("context_frame",),
     "control_weight": ("weights",),
+    "control_weight_prompt": ("mask_prompt",),
     "control_weights": ("weights",),
     "environment": ("env",),
     "from": ("start",),
     "guidance_scale": ("guidance",),
     "host": ("target", "hosts"),
     "increment": ("step",),
+    "image_context_path": ("image_context",),
     "input": ("videos", "color"),
+    "input_control_prompt": ("control_prompt",),
     "inputs": ("videos",),
+    "mask": ("masks", "mask_prompt"),
+    "mask_path": ("masks",),
     "matrix": ("params", "variables"),
     "max": ("stop",),
     "min": ("start",),
@@ -77,6 +83,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "price": ("price_per_gpu_hour",),
     "prompt": ("prompts", "text"),
     "prompt_path": ("file",),
+    "region_definitions_path": ("box",),
+    "regional_prompts": ("regions",),
     "rgb": ("color",),
     "seg": ("segmentation",),
     "segmentation": ("seg",),
@@ -132,7 +140,8 @@ def contract(engine: str) -> Contract:
     schema = load(f"engines/{engine}")
     schemas: Mapping[str, Mapping[str, Any]] = schema["properties"]
     defaults = {name: one["default"] for name, one in schemas.items()}
-    return Contract(engine, schema["x-contract"], defaults, schemas)
+    images = schema.get("x-images", False)
+    return Contract(engine, schema["x-contract"], defaults, schemas, images)
 
 
 # --- violations ---------------------------------------------------------------------------
@@ -290,8 +299,11 @@ def normalise(value: Scalar, schema: Mapping[str, Any]) -> Scalar:
     """Return a parameter in the one form that its schema means.
 
     Integral floats become ints; where the schema wants text a number becomes text,
-    so that `resolution: 720` is "720".
+    so that `resolution: 720` is "720". Free text is composed, without white space
+    at its end, as prompts are.
     """
+    if isinstance(value, str):
+        return normalised(value) if is_free_text(schema) else value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if (
@@ -303,21 +315,85 @@ def normalise(value: Scalar, schema: Mapping[str, Any]) -> Scalar:
     return value
 
 
+def is_free_text(schema: Mapping[str, Any]) -> bool:
+    """Say whether a parameter takes any text: no choice, and no file."""
+    return "string" in schema["type"] and "enum" not in schema and "x-file" not in schema
+
+
 def settable(contract: Contract) -> tuple[str, ...]:
-    """Return the parameters that a job file may set."""
+    """Return the parameters that a job file may set; those of a control are like `masks.edge`."""
     return tuple(name for name, one in contract.schemas.items() if not one.get("x-internal"))
+
+
+def keys(contract: Contract) -> tuple[str, ...]:
+    """Return the keys that `params` may have: `masks` stands for that of every control."""
+    return tuple(dict.fromkeys(name.partition(".")[0] for name in settable(contract)))
+
+
+def controls(key: str, contract: Contract) -> tuple[str, ...]:
+    """Return the controls that have a parameter of their own under `key` of `params`."""
+    names = (name.partition(".") for name in settable(contract))
+    return tuple(control for first, dot, control in names if dot and first == key)
+
+
+@cache
+def keys_by_control() -> frozenset[str]:
+    """Return the keys of `params` that some engine has for each control."""
+    listed = load("job")["properties"]["params"]["properties"]
+    return frozenset(key for key, one in listed.items() if "properties" in one)
+
+
+def as_written(name: str) -> str:
+    """Return how `params` gives a parameter a value: `seed: …`, `masks: {edge: …}`."""
+    key, dot, control = name.partition(".")
+    return f"{key}: {{{control}: …}}" if dot else f"{key}: …"
+
+
+def engines_with(name: str) -> tuple[str, ...]:
+    """Return the engines whose `params` take `name`: a key, or a parameter of one control."""
+    known = {engine: contract(engine) for engine in engines()}
+    return tuple(one for one in known if name in (*keys(known[one]), *settable(known[one])))
 
 
 def unknown_parameter(
     name: str, contract: Contract, at: Where, locator: Locator
 ) -> Diagnostic | None:
-    """Return the diagnostic when `contract` has no parameter `name`; `at` ends in its key."""
-    known = settable(contract)
+    """Return the diagnostic when `params` cannot have the key `name`; `at` ends in it."""
+    known = keys(contract)
     if name in known:
         return None
-    message = f"engine {contract.engine} has no parameter `{name}`"
-    hint = suggestion(name, known) or f"its parameters are {listed(known)}"
-    return locator.diagnostic(at, "unknown-parameter", message, key=True, hint=hint)
+    key, dot, _ = name.partition(".")
+    code = "unknown-parameter"
+    message = f"engine {contract.engine} has no parameter `{shortened(name)}`"
+    hint = _owners(name) or suggestion(name, known) or f"its parameters are {listed(known)}"
+    if dot and controls(key, contract):
+        code, message = "dotted-parameter", f"`{shortened(name)}` is not written with a dot here"
+        hint = f"write `{as_written(shortened(name))}`"
+    elif name in contract.schemas and name in load("job")["properties"]:
+        hint = f"`{name}` is a section of its own, beside `params`"
+    return locator.diagnostic(at, code, message, key=True, hint=hint)
+
+
+def unknown_control(
+    key: str, control: str, contract: Contract, at: Where, locator: Locator
+) -> Diagnostic | None:
+    """Return the diagnostic when `key` of `params` is not for `control`; `at` ends in that."""
+    known = controls(key, contract)
+    if control in known:
+        return None
+    if control in CONTROLS:
+        message = f"engine {contract.engine} has `{key}` for {listed(known)} only"
+        hint = _owners(f"{key}.{control}")
+    else:
+        message = f"`{shortened(control)}` is not a control"
+        hint = suggestion(control, known) or f"`{key}` is for {listed(known)}"
+    return locator.diagnostic(at, "unknown-control", message, key=True, hint=hint)
+
+
+def _owners(name: str) -> str:
+    """Return which engines have the parameter `name`, as a hint; "" when none has."""
+    owners = engines_with(name)
+    return f"{listed(owners)} {'has' if len(owners) == 1 else 'have'} it" if owners else ""
 
 
 def parameter_problem(

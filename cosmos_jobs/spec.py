@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any, TypeAlias
 
-from cosmos_jobs import prompttext, ranges, schema, yamltext
+from cosmos_jobs import identity, prompttext, ranges, schema, yamltext
 from cosmos_jobs.model import (
     CONTROLS,
     Contract,
     Diagnostic,
+    FileValue,
     Include,
     JobSpec,
     Limits,
@@ -25,6 +26,7 @@ from cosmos_jobs.model import (
     Sample,
     Scalar,
     Severity,
+    Upscale,
     VideoSource,
     Where,
 )
@@ -34,6 +36,8 @@ __all__ = ["DEFAULT_WEIGHTS", "fill", "parse", "parse_mapping", "placeholders", 
 
 DEFAULT_WEIGHTS: Mapping[str, Mapping[str, float]] = {"default": dict.fromkeys(CONTROLS, 0.25)}
 """The weights of a job that gives none."""
+
+DEFAULT_UPSCALE_WEIGHT = 0.5
 
 AXES = ("prompt", "video", "weights")
 MAX_IN_ONE_PROMPT = 10
@@ -149,8 +153,13 @@ def _wrong_version(document: Locator, value: _Mapping) -> Diagnostic | None:
 
 
 def _is_unknown_parameter(fault: schema.Fault) -> bool:
-    unknown = fault.diagnostic.code == "unknown-key"
-    return unknown and fault.at is not None and fault.at[:-1] == ("params",)
+    match fault.at if fault.diagnostic.code == "unknown-key" else None:
+        case ("params", _):
+            return True
+        case ("params", key, _):
+            return key in schema.keys_by_control()
+        case _:
+            return False
 
 
 def _without(value: Any, paths: Iterable[Where]) -> Any:
@@ -220,10 +229,11 @@ class _Reader:
         }
         self.prompt_names = _keys(self._written.get("prompts"))
         self.variable_names = _keys(self._written.get("variables"))
-        self.parameter_names = _keys(self._written.get("params"))
+        self.parameter_names = tuple(_parameter_names(self._written.get("params")))
         self.video_names = self._known_videos()
         self._labels: tuple[str, ...] | None = None
         self._judged: set[Where] = set()
+        self._files: list[FileValue] = []
         self._worst_unreported: Severity | None = None
 
     def job(self, target: str, targets: Collection[str]) -> JobSpec:
@@ -236,6 +246,7 @@ class _Reader:
         params = self._params()
         references = _References(self, self._labels)
         lengths = self._lengths(variables, params)
+        include = tuple(references.include(value.get("include", ())))
         sources = value.get("videos", {})
         videos = {name: _video(one) for name, one in sources.items() if name != "glob"}
         return JobSpec(
@@ -251,11 +262,14 @@ class _Reader:
             params=params,
             zip=references.zip(value.get("zip", ()), lengths),
             exclude=tuple(references.exclude(value.get("exclude", ()))),
-            include=tuple(references.include(value.get("include", ()))),
+            include=include,
             sample=_sample(value.get("sample")),
             limits=_limits(value.get("limits", {})),
             description=value.get("description", ""),
             source=self._document,
+            files=tuple(self._files),
+            regions=self._regions(),
+            upscale=self._upscale(),
         )
 
     # what sections share
@@ -296,8 +310,11 @@ class _Reader:
         """Report that there is no `kind` called `name`."""
         if self.full():
             return
-        hint = schema.suggestion(name, known) or (
-            f"there is {schema.listed(known)}" if known else f"the file defines no {kind}"
+        by_control = [one for one in known if one.startswith(f"{name}.")]
+        hint = (
+            (f"write {schema.listed(by_control, 'or')}" if by_control else "")
+            or schema.suggestion(name, known)
+            or (f"there is {schema.listed(known)}" if known else f"the file defines no {kind}")
         )
         message = f"unknown {kind} `{yamltext.shortened(name)}`"
         self.error(at, f"unknown-{kind}", message, hint, key=key)
@@ -312,6 +329,8 @@ class _Reader:
         if name not in self._contract.schemas:
             return value
         value = schema.normalise(value, self._contract.schemas[name])
+        if isinstance(value, str) and schema.is_free_text(self._contract.schemas[name]):
+            self._warn_when_cut(at)
         if at not in self._judged:
             problem = self._inexact(name, value, at) or schema.parameter_problem(
                 value, name, self._contract, at, self._document
@@ -321,6 +340,12 @@ class _Reader:
                 self._judged.add(at)
                 self.add(problem)
         return value
+
+    def file(self, name: str, value: Scalar, at: Where) -> None:
+        """Keep a value of a parameter that is a file, to be looked at later."""
+        kind = self._contract.schemas[name].get("x-file")
+        if kind and isinstance(value, str) and at not in self._judged:
+            self._files.append(FileValue(name, kind, value, at))
 
     def weight_set(self, given: object, at: Where) -> Mapping[str, float]:
         """Return the weights of a set in the order of CONTROLS, snapped, without zeros."""
@@ -428,7 +453,7 @@ class _Reader:
         return result
 
     def _name_clash(self, name: str, at: Where) -> None:
-        parameters = schema.settable(self.contract) if self.contract else ()
+        parameters = schema.keys(self.contract) if self.contract else ()
         if name in AXES or name in parameters:
             kind = "an axis" if name in AXES else f"a parameter of engine {self.engine}"
             message = f"the variable `{name}` is named like {kind}"
@@ -515,19 +540,41 @@ class _Reader:
     def _params(self) -> dict[str, tuple[Scalar, ...]]:
         if not self._engine_known:
             return {}
-        result: dict[str, tuple[Scalar, ...]] = {}
-        for name, given in self._value.get("params", {}).items():
-            at: Where = ("params", name)
-            unknown = schema.unknown_parameter(name, self._contract, at, self._document)
+        return {
+            name: tuple(self._parameter_axis(name, given, at))
+            for name, given, at in self._known_params()
+        }
+
+    def _known_params(self) -> Iterator[tuple[str, Any, Where]]:
+        """Yield each parameter that the engine has, what is given for it, and where."""
+        for key, given in self._value.get("params", {}).items():
+            at: Where = ("params", key)
+            unknown = schema.unknown_parameter(key, self._contract, at, self._document)
             if unknown:
                 self.add(unknown)
-                continue
-            axis = [
-                (place, self.parameter(name, value, place))
-                for place, value in self._axis(given, at)
-            ]
-            result[name] = tuple(self._distinct(axis, zipped=name in self._zipped))
-        return result
+            elif key in schema.keys_by_control():
+                yield from self._known_controls(key, given, at)
+            else:
+                yield key, given, at
+
+    def _known_controls(
+        self, key: str, given: _Mapping, at: Where
+    ) -> Iterator[tuple[str, Any, Where]]:
+        for control, one in given.items():
+            where = (*at, control)
+            unknown = schema.unknown_control(key, control, self._contract, where, self._document)
+            if unknown:
+                self.add(unknown)
+            else:
+                yield f"{key}.{control}", one, where
+
+    def _parameter_axis(self, name: str, given: Any, at: Where) -> list[Scalar]:
+        axis = [
+            (place, self.parameter(name, value, place)) for place, value in self._axis(given, at)
+        ]
+        for place, value in axis:
+            self.file(name, value, place)
+        return self._distinct(axis, zipped=name in self._zipped)
 
     def _inexact(self, name: str, value: Scalar, at: Where) -> Diagnostic | None:
         """Return a problem for a decimal that JSON writers print in different ways."""
@@ -578,6 +625,59 @@ class _Reader:
             message = f"the text ends before `{short}`, which YAML reads as a comment"
             hint = 'quote the text ("…"), or put two blanks before a comment that is meant'
             self.warn(at, "prompt-cut", message, hint)
+
+    def _regions(self) -> tuple[_Mapping, ...]:
+        given = self._value.get("regions", ())
+        if given and self.contract and "regions" not in self.contract.schemas:
+            owners = [one for one in schema.engines() if "regions" in schema.contract(one).schemas]
+            message = f"engine {self.engine} has no `regions`"
+            hint = f"engine {schema.listed(owners, 'or')} has"
+            self.error(("regions",), "unknown-section", message, hint, key=True)
+        return tuple(
+            self._region(one, ("regions", i)) for i, one in enumerate(given) if one is not None
+        )
+
+    def _region(self, given: _Mapping, at: Where) -> _Mapping:
+        region: _Mapping = {
+            name: self._fixed_text(given[name], (*at, name))
+            for name in ("prompt", "mask_prompt")
+            if name in given
+        }
+        if "box" in given:
+            region["box"] = self._box(given["box"], (*at, "box"))
+        return region
+
+    def _box(self, given: Sequence[float | None], at: Where) -> tuple[float, ...]:
+        box = tuple(identity.number(edge) for edge in given if edge is not None)
+        if len(box) == 4 and not (box[0] < box[2] and box[1] < box[3]):
+            hint = "a box is [left, top, right, bottom], from the picture's upper left corner"
+            self.error(at, "empty-box", "there is nothing inside this box", hint)
+        return box
+
+    def _upscale(self) -> Upscale | None:
+        given = self._value.get("upscale", False)
+        if given is False:
+            return None
+        values: _Mapping = given if isinstance(given, dict) else {}
+        weight = values.get("weight", DEFAULT_UPSCALE_WEIGHT)
+        prompt = values.get("prompt")
+        return Upscale(
+            self._snapped(weight, ("upscale", "weight")),
+            "" if prompt is None else self._fixed_text(prompt, ("upscale", "prompt")),
+        )
+
+    def _fixed_text(self, written: str, at: Where) -> str:
+        """Return a text that is the same for all runs, normalised; it cannot use variables."""
+        text = prompttext.normalised(written)
+        if not text:
+            self.error(at, "empty-prompt", "the text is empty", "say what is to be seen")
+        self._warn_when_cut(at)
+        for name in placeholders(text):
+            if name in self.variable_names:
+                message = f"the variable `{{{name}}}` is not filled in here"
+                hint = "write the text out: it is the same for all runs of the job"
+                self.error(at, "variable-here", message, hint)
+        return text
 
     def _lengths(
         self,
@@ -666,7 +766,7 @@ class _References:
         contract = self._reader.contract
         if contract is not None and axis in schema.settable(contract):
             message = f"`{axis}` is not in `params`, so all combinations have the same"
-            hint = f"add `{axis}` to `params`, or remove it here"
+            hint = f"add `{schema.as_written(axis)}` to `params`, or remove it here"
             self._reader.error(at, "unknown-axis", message, hint, key=True)
         else:
             self._reader.unknown(at, "axis", axis, self._axes, key=True)
@@ -709,6 +809,7 @@ class _References:
             return
         if name in schema.settable(contract):
             params[name] = self._reader.parameter(name, given, at)
+            self._reader.file(name, params[name], at)
         else:
             known = (*AXES, *self._reader.variable_names, *schema.settable(contract))
             self._reader.unknown(at, "axis", name, known, key=True)
@@ -751,6 +852,16 @@ def _limits(given: Mapping[str, float]) -> Limits:
 
 def _keys(value: object) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, dict) else ()
+
+
+def _parameter_names(params: object) -> Iterator[str]:
+    """Yield the axes that `params` may be: `seed`, or `masks.edge` for what each control has."""
+    for key in _keys(params):
+        given = params[key] if isinstance(params, dict) else None
+        if key in schema.keys_by_control() and isinstance(given, dict):
+            yield from (f"{key}.{control}" for control in given)
+        else:
+            yield key
 
 
 def _product(axes: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:

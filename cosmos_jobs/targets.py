@@ -14,6 +14,9 @@ from cosmos_jobs.schema import listed
 LOCAL = "local"
 """The target that is always there: this machine."""
 
+WITH_DRIVER = frozenset({"transfer2.5"})
+"""The engines that have a driver of ours beside the model's own program."""
+
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 # Switches are no secrets, whatever their name: HF_HUB_DISABLE_IMPLICIT_TOKEN=1.
 _SWITCHES = frozenset({"", "0", "1", "true", "false", "yes", "no", "on", "off"})
@@ -104,6 +107,7 @@ def _installation(
     given: Mapping[str, Any], at: Where, locator: Locator, *, remote: bool
 ) -> Iterator[Diagnostic]:
     docker = given.get("docker")
+    yield from _driver(given, at, locator)
     for key in ("venv", "path"):
         if key in given:
             absolute = remote or docker is not None
@@ -112,6 +116,16 @@ def _installation(
     if docker is not None:
         yield from _environment(docker.get("env") or {}, (*at, "docker", "env"), locator)
         yield from _arguments(docker.get("args") or (), (*at, "docker", "args"), locator)
+
+
+def _driver(given: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    if at[-1] in WITH_DRIVER:
+        return
+    for key in ("driver", "idle_s"):
+        if key in given:
+            message = f"`{at[-1]}` has no `{key}`: only {listed(WITH_DRIVER)} keeps a model loaded"
+            hint = "remove it"
+            yield locator.diagnostic((*at, key), "no-driver", message, key=True, hint=hint)
 
 
 def _environment(given: Mapping[str, str], at: Where, locator: Locator) -> Iterator[Diagnostic]:

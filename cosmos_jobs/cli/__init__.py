@@ -24,6 +24,9 @@ COMMANDS = {
         "apply": ("jobs", "Make what the job files ask for: only the pending runs."),
         "preview": ("jobs", "Show any job's control inputs, on this machine's CPU."),
     },
+    "Without a job file": {
+        "upscale": ("runs", "Make 4K videos of finished runs, or of any video."),
+    },
     "Work in flight": {
         "watch": ("flight", "Follow what is in flight to its end."),
         "fetch": ("flight", "Fetch what is made by now, and return."),
@@ -36,6 +39,7 @@ COMMANDS = {
         "status": ("records", "Show where each job stands, and what runs where."),
         "list": ("records", "List prompts or runs."),
         "show": ("records", "Show all that is known of a prompt or a run."),
+        "reproduce": ("records", "Print the exact commands that make a run again."),
         "prune": ("records", "Remove runs that left their job files, or the cache."),
     },
     "More": {

@@ -92,12 +92,7 @@ def fetch_command(
     ops = common.operations(project)
     runs = ops.select(names, IN_FLIGHT | {State.SUCCEEDED})
     before = set(ops.select(names, IN_FLIGHT))
-    sizes = ops.store.snapshot().sizes
-    made = {each: ops.outputs.video(each) for each in runs if each not in before}
-    lost = any(
-        not video.exists() or video.stat().st_size != sizes.get(each)
-        for each, video in made.items()
-    )
+    lost = ops.lost_videos(runs)
     gc.enable()
     places = common.places(ops, runs)
     with progress.lanes(places.get, len(places), quiet=quiet, verbose=verbose) as notify:

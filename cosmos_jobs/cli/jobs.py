@@ -133,7 +133,7 @@ def plan_command(
     ops = common.operations(project, paths)
     selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
     planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
-    _show(planned, form, quiet=quiet, verbose=verbose)
+    show(planned, form, quiet=quiet, verbose=verbose)
     if out:
         _save(ops, planned, out)
         if not quiet:
@@ -155,7 +155,8 @@ def _save(ops: WorkflowOperations, planned: Planned, out: Path) -> None:
         raise UsageError(f"cannot write {out}: {error.strerror}") from error
 
 
-def _show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
+def show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
+    """Print a plan, and the warnings of its files."""
     common.warn(planned.warnings, quiet=quiet)
     if form == "json":
         common.echo(planfile.dump(planned), nl=False)
@@ -171,6 +172,12 @@ def _show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
     default=MAX_RUNS,
     show_default=True,
     help="Start nothing when more runs than this would start.",
+)
+@click.option(
+    "--max-gpu-hours",
+    metavar="H",
+    type=click.FloatRange(min=0),
+    help="Start nothing when it would take more GPU hours than this, as far as that is known.",
 )
 @click.option(
     "--keep-going/--fail-fast",
@@ -197,6 +204,7 @@ def apply_command(
     force: bool,
     project: Path | None,
     max_runs: int,
+    max_gpu_hours: float | None,
     keep_going: bool,
     canary: int,
     detach: bool,
@@ -230,9 +238,11 @@ def apply_command(
         selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
         planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
     if dry_run:
-        _show(planned, "text", quiet=quiet, verbose=verbose)
+        show(planned, "text", quiet=quiet, verbose=verbose)
         return
-    options = Options(max_runs, connect_timeout, not keep_going, canary, detach, yes, logs)
+    options = Options(
+        max_runs, connect_timeout, not keep_going, canary, detach, yes, logs, max_gpu_hours
+    )
     carry_out(ops, planned, options, quiet=quiet, verbose=verbose)
 
 
@@ -302,6 +312,7 @@ class Options:
     detach: bool = False
     yes: bool = False
     logs: bool = False
+    max_gpu_hours: float | None = None
 
 
 def carry_out(
@@ -311,7 +322,12 @@ def carry_out(
     from cosmos_jobs.render import results
     from cosmos_jobs.render.progress import reporter
 
-    _show(planned, "text", quiet=quiet, verbose=verbose)
+    show(planned, "text", quiet=quiet, verbose=verbose)
+    unchecked = planned.estimate.unknown
+    gpus = any(ops.project.targets[job.target].gpus for job in planned.jobs)
+    if options.max_gpu_hours is not None and unchecked and gpus:
+        said = f"not checked for {plans.plural(unchecked, 'run')}, whose length is unknown yet"
+        click.echo(f"--max-gpu-hours: {said}", err=True)
     _agree(planned, yes=options.yes)
     # Unlike the other commands this one lasts, for days perhaps.
     gc.enable()
@@ -322,6 +338,7 @@ def carry_out(
                 planned,
                 notify,
                 max_runs=options.max_runs,
+                max_gpu_hours=options.max_gpu_hours,
                 fail_fast=options.fail_fast,
                 connect_timeout_s=options.connect_timeout_s,
                 canary=options.canary,

@@ -94,7 +94,7 @@ def _list_runs(
     states = [State(each) for each in status]
     found = ops.list_runs(job=job, prompt=prompt_id, states=states)
     if form == "json":
-        _json([_run_document(each, ops.outputs.video(each.run.id)) for each in found])
+        _json([_run_document(each, ops.outputs.video(each)) for each in found])
     else:
         click.echo(tables.runs(found) if found else "No such runs.")
 
@@ -123,13 +123,31 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
             click.echo(results.prompt(prompt, runs))
     elif id_.startswith("rs_"):
         run = ops.get_run(id_)
-        video = ops.outputs.video(run.run.id)
+        video, manifest = ops.outputs.video(run), ops.manifest(run)
         if form == "json":
-            _json(_run_document(run, video))
+            _json({**_run_document(run, video), "manifest": manifest or None})
         else:
-            click.echo(results.run(run, ops.prompt_of(run), video))
+            click.echo(results.run(run, ops.prompt_of(run), video, manifest))
     else:
         raise UsageError(f"`{id_}` is no id", hint="ids begin with ps_ (prompt) or rs_ (run)")
+
+
+@click.command("reproduce")
+@click.argument("run", metavar="rs_…", shell_complete=common.complete_ids)
+@common.project_option
+def reproduce_command(run: str, project: Path | None) -> None:
+    """Print the exact commands that make a run again.
+
+    It is a shell script for the machine that made the run: the model's own
+    command line with its spec files, the inputs by content, and the
+    environment. Secrets are taken from the environment that it is run in.
+
+    \b
+    Examples:
+      cosmos-jobs reproduce rs_3f2a
+      cosmos-jobs reproduce rs_3f2a | ssh gpu-1 sh
+    """
+    click.echo(common.operations(project).reproduce(run), nl=False)
 
 
 @click.command("prune")

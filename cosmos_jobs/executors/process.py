@@ -17,7 +17,7 @@ from contextlib import suppress
 from shlex import quote
 from typing import Any
 
-from cosmos_jobs import faults
+from cosmos_jobs import documents, faults
 from cosmos_jobs.errors import ConnectionLost, HostError
 from cosmos_jobs.executors import scripts
 from cosmos_jobs.model import Life, Status
@@ -70,18 +70,16 @@ class ProcessExecutor:
     async def submit(self, order: Order) -> None:
         """Write the batch's folder and start it, in one round trip."""
         self._secrets.update(order.secrets.values())
-        batch, command, installation = order.batch, order.command, order.installation
+        batch, installation = order.batch, order.installation
         runs = "".join(" ".join((run, *order.known.get(run, ()))) + "\n" for run in batch.runs)
         contents = {
-            **command.files,
+            **order.command.files,
             "batch.json": order.description,
             "runs": runs.encode(),
             "inputs": "".join(f"{sha256}\n" for sha256 in order.inputs).encode(),
             "run.sh": self._run_script(order).encode(),
         }
-        references = {
-            name: value for name, value in installation.env.items() if scripts.is_reference(value)
-        }
+        references = {name: installation.env[name] for name in scripts.references(installation)}
         values = {"folder": f"{self._batches}/{batch.id}", "owner": self._owner}
         exports = "\n".join(scripts.exporting(references, order.secrets))
         await self._run(
@@ -91,11 +89,6 @@ class ProcessExecutor:
 
     def _run_script(self, order: Order) -> str:
         installation = order.installation
-        plain = {
-            name: value
-            for name, value in installation.env.items()
-            if not scripts.is_reference(value)
-        }
         gpus = self._target.gpus or (NO_GPU,)
         values = {
             "batch": order.batch.id,
@@ -107,10 +100,13 @@ class ProcessExecutor:
             "need": self._target.gpus_per_batch if self._target.gpus else 1,
             "image": installation.docker.image if installation.docker else "",
             "limit": order.limit_s or "",
-            "secrets": " ".join(installation.env.keys() - plain.keys()),
+            "secrets": " ".join(scripts.references(installation)),
+            "checkout": installation.path,
+            "asked": documents.ASKED,
+            "server": scripts.server_key(order.command, installation),
+            "patience": scripts.KILL_AFTER_S,
         }
-        env = {**plain, **order.command.env}
-        engine = scripts.engine(order.command.argv, env, installation, order.limit_s)
+        engine = scripts.engine(order.command, installation, order.limit_s)
         return scripts.script("run", values, engine)
 
     async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
@@ -198,7 +194,8 @@ class ProcessExecutor:
             "grace": self._kill_grace_s,
             "kill": "yes" if kill else "",
         }
-        timeout_s = 60 + self._kill_grace_s + len(batches) / 4
+        # Twice: the batches, and then the servers that worked them.
+        timeout_s = 60 + 2 * self._kill_grace_s + len(batches) / 4
         said = await self._run(scripts.script("cancel", values), "cancel", timeout_s)
         return frozenset(line.removeprefix("shared ") for line in said.splitlines())
 
@@ -268,7 +265,7 @@ def statuses(lines: Iterable[str], secrets: Collection[str] = ()) -> dict[str, S
         match kind:
             case "batch":
                 batch, _, life = rest.partition(" ")
-                current = found[batch] = {"life": Life(life), "files": [], "log": []}
+                current = found[batch] = {"life": Life(life), "files": [], "log": [], "facts": {}}
             case "look":
                 current = found[rest]
             case "holder":
@@ -276,12 +273,15 @@ def statuses(lines: Iterable[str], secrets: Collection[str] = ()) -> dict[str, S
                 holders.append((name, holder))
             case "file" | "log" if current:
                 current["files" if kind == "file" else "log"].append(rest)
+            case "fact" if current:
+                name, _, value = rest.partition(" ")
+                current["facts"][name] = value
             case _:
-                current |= _fact(kind, rest)
+                current |= _event(kind, rest)
     return {batch: _status(each, holders, secrets) for batch, each in found.items()}
 
 
-def _fact(kind: str, rest: str) -> dict[str, Any]:
+def _event(kind: str, rest: str) -> dict[str, Any]:
     match kind:
         case "started":
             return {"started": _time(rest)}
@@ -296,14 +296,14 @@ def _fact(kind: str, rest: str) -> dict[str, Any]:
 
 
 def _status(
-    facts: dict[str, Any], holders: Sequence[tuple[str, str]], secrets: Collection[str]
+    told: dict[str, Any], holders: Sequence[tuple[str, str]], secrets: Collection[str]
 ) -> Status:
-    waits = facts["life"] is Life.RUNNING and "started" not in facts
+    waits = told["life"] is Life.RUNNING and "started" not in told
     return Status(
         **{
-            **facts,
-            "files": tuple(facts["files"]),
-            "log": masked("\n".join(facts["log"]), secrets),
+            **told,
+            "files": tuple(told["files"]),
+            "log": masked("\n".join(told["log"]), secrets),
             "waits_for": " or ".join(_holder(*each) for each in holders) if waits else "",
         }
     )

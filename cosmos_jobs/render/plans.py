@@ -68,10 +68,10 @@ def summary(planned: Planned) -> str:
     """Return the last lines: how many of each, and what it takes."""
     counts = Counter(change.action for change in planned.plan.changes)
     if counts.keys() <= {Action.KEEP}:
-        runs, jobs = counts[Action.KEEP], len(planned.jobs)
+        runs, files = counts[Action.KEEP], sum(bool(job.spec.name) for job in planned.jobs)
+        of = f" of {plural(files, 'job file')}" if files else ""
         return (
-            f"Nothing to do: {plural(runs, 'run')} of {plural(jobs, 'job file')}"
-            f" {'is' if runs == 1 else 'are'} up to date."
+            f"Nothing to do: {plural(runs, 'run')}{of} {'is' if runs == 1 else 'are'} up to date."
         )
     said = [f"{counts[action]:,} {word}" for action, word in WORDS.items() if counts[action]]
     cost = _cost(planned.estimate)
@@ -141,17 +141,37 @@ def _cost(estimate: Estimate) -> str:
     if estimate.runs == estimate.unknown:
         return "How long it takes is unknown until the first run."
     others = plural(estimate.unknown, "run")
-    more = f", plus {others} of unknown length" if estimate.unknown else ""
-    return f"It takes about {duration(estimate.wall_s)}{_gpu_time(estimate)}{more}."
+    said = [f"It takes about {duration(estimate.wall_s)}{_measures(estimate)}"]
+    said += [f"plus {others} of unknown length"] if estimate.unknown else []
+    said += [source] if (source := _source(estimate)) else []
+    return textwrap.fill(f"{', '.join(said)}.", WIDTH, break_on_hyphens=False)
 
 
-def _gpu_time(estimate: Estimate) -> str:
+def _measures(estimate: Estimate) -> str:
+    """Return GPU hours, their range and price in brackets; without GPUs the range of the time."""
     if not estimate.gpu_hours:
-        return ""
+        low, high = (duration(estimate.wall_s * each) for each in (estimate.low, estimate.high))
+        return f" ({low} to {high})" if low != high else ""
     few = estimate.gpu_hours < LEAST_HOURS
-    hours = f"under {LEAST_HOURS}" if few else f"{estimate.gpu_hours:.1f}"
-    price = f", {estimate.price:,.2f} at the target's price" if estimate.price else ""
-    return f" ({hours} GPU hours{price})"
+    hours = f"under {LEAST_HOURS}" if few else f"{estimate.gpu_hours:,.1f}"
+    low, high = (f"{estimate.gpu_hours * each:,.1f}" for each in (estimate.low, estimate.high))
+    between = f", {low} to {high}" if low != high else ""
+    price = f"; {estimate.price:,.2f} at the target's price" if estimate.price else ""
+    return f" ({hours} GPU hours{between}{price})"
+
+
+def _source(estimate: Estimate) -> str:
+    """Return what an estimate goes by."""
+    past = f"{estimate.batches} {'batch' if estimate.batches == 1 else 'batches'} made before"
+    tables = "NVIDIA's tables, without guardrails and the start of the model"
+    match bool(estimate.tables), bool(estimate.batches):
+        case True, True:
+            return f"going by {past} and by {tables}"
+        case True, False:
+            return f"going by {tables}"
+        case False, True:
+            return f"going by {past}"
+    return ""
 
 
 def _wrapped(parts: list[str]) -> str:

@@ -6,13 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from click import style
 
-from cosmos_jobs.model import IN_FLIGHT, Applied, Followed, PromptRecord, Record, State
+from cosmos_jobs import schema
+from cosmos_jobs.model import IN_FLIGHT, Applied, Followed, PromptRecord, Record, Run, State
 from cosmos_jobs.render.diagnostics import visible
 
 SHOWN = 20
+DETAILS = ("contract", "driver", "loaded_s", "seconds", "method", "factor")
+"""What engines tell of a run that people may want to see."""
 
 COLORS = {
     State.SUCCEEDED: "green",
@@ -28,7 +32,10 @@ COLORS = {
 
 def text(applied: Applied, root: Path) -> str:
     """Return how many runs this apply made, which failed and why, and where the videos are."""
-    places = {each.run.id: f"{each.job}/{each.place}" for each in applied.planned.desired}
+    places = {
+        each.run.id: "/".join(filter(None, (each.job, each.place)))
+        for each in applied.planned.desired
+    }
     lines = list(_failures(applied.records, places, "Retry with the same command"))
     up_to_date = sum(_up_to_date(record, applied) for record in applied.records)
     counted = [record for record in applied.records if not _up_to_date(record, applied)]
@@ -64,8 +71,11 @@ def _counts(records: Iterable[Record]) -> list[str]:
 
 
 def _places(records: Iterable[Record], jobs: Iterable[str], root: Path) -> Iterator[str]:
-    if any(record.state is State.SUCCEEDED for record in records):
-        yield f"Videos: {', '.join(f'outputs/{job}/' for job in jobs)} in {root}"
+    made = [record for record in records if record.state is State.SUCCEEDED]
+    folders = [f"outputs/{job}/" for job in jobs if job]
+    folders += [f"outputs/runs/{record.run.id}/" for record in made if not record.jobs]
+    if made and folders:
+        yield f"Videos: {', '.join(folders)} in {root}"
 
 
 def _going_on(records: Iterable[Record]) -> Iterator[str]:
@@ -101,8 +111,10 @@ def _failures(records: Iterable[Record], places: Mapping[str, str], retry: str) 
         yield ""
 
 
-def run(record: Record, prompt: PromptRecord | None, video: Path) -> str:
-    """Return everything that is known of a run, a value a line."""
+def run(
+    record: Record, prompt: PromptRecord | None, video: Path, manifest: Mapping[str, Any]
+) -> str:
+    """Return everything that is known of a run, a value a line; `manifest` is its provenance."""
     made = record.run
     rows = {
         "run": made.id,
@@ -114,10 +126,11 @@ def run(record: Record, prompt: PromptRecord | None, video: Path) -> str:
         "prompt": f"{made.prompt_id}  {prompt.prompt.text if prompt else ''}".rstrip(),
         "engine": f"{made.engine} (contract {made.contract})",
         "weights": ", ".join(f"{name} {value:g}" for name, value in made.weights.items()),
-        **{name: "none" if value is None else str(value) for name, value in made.params.items()},
+        **_params(made),
         "sha256": record.output.sha256 if record.output else "",
         "frames": str(record.output.frames) if record.output else "",
     }
+    rows |= {name: value for name, value in _provenance(manifest).items() if name not in rows}
     lines = _rows(rows, {"state": COLORS[record.state]})
     for number, attempt in enumerate(record.attempts, 1):
         when = moment(attempt.started) if attempt.started is not None else "not started"
@@ -125,6 +138,41 @@ def run(record: Record, prompt: PromptRecord | None, video: Path) -> str:
         where = visible("/".join(filter(None, (attempt.target, attempt.host, attempt.gpu))))
         lines.append(f"attempt {number}  {when}  {where}  {attempt.batch}  {attempt.state}{reason}")
     return "\n".join(lines)
+
+
+def _params(run: Run) -> dict[str, str]:
+    """Return the parameters of a run; of those that most runs lack only the ones it has."""
+    contract = schema.contract(run.engine)
+    usual = {name for name in schema.settable(contract) if "." not in name}
+    return {
+        name: "none" if value is None else str(value)
+        for name, value in run.params.items()
+        if name in usual or value != contract.defaults.get(name)
+    }
+
+
+def _provenance(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run's manifest says of how it was made."""
+    if not manifest:
+        return {}
+    inputs, files = manifest.get("inputs") or {}, manifest.get("files") or {}
+    guardrails = manifest.get("guardrails") or {}
+    told = manifest.get("engine") or {}
+    details = {key: str(told[key]) for key in DETAILS if key in told}
+    asked = "on" if guardrails.get("requested") else "off"
+    return {
+        "made on": str(manifest.get("host") or ""),
+        "GPU": str(manifest.get("gpu_name") or ""),
+        "GPU driver": str(manifest.get("driver") or ""),
+        "commit": str(manifest.get("commit") or ""),
+        "image": str(manifest.get("image") or ""),
+        "checkpoints": str(manifest.get("checkpoint") or ""),
+        "guardrails": f"asked: {asked}; {guardrails.get('effective', '')}" if guardrails else "",
+        **details,
+        "companions": ", ".join(manifest.get("companions") or ()),
+        "inputs": "\n".join(f"{name} {sha256}" for name, sha256 in inputs.items()),
+        "files": "\n".join(f"{name} {sha256}" for name, sha256 in files.items()),
+    }
 
 
 def prompt(record: PromptRecord, runs: int) -> str:

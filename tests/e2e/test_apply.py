@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import orjson
+import pytest
 
 from .conftest import RUNS, Project, alive, damage, film, frames
 
@@ -43,6 +44,7 @@ def test_each_run_keeps_its_video_maps_manifest_and_log(project: Project) -> Non
             "sha256": run["output"]["sha256"],  # type: ignore[index]
             "size": (folder / "output.mp4").stat().st_size,
             "frames": 3,
+            "name": "output.mp4",
         }
         assert sorted(each.name for each in (folder / "controls").iterdir()) == [
             "depth.mp4",
@@ -211,6 +213,86 @@ def test_the_limits_of_a_job_file_refuse(project: Project) -> None:
     said = "small starts 8 runs; its limits.max_runs is 5"
     assert said in plan.stdout
     assert said in refused.stderr
+
+
+GPUS = """\
+version: 1
+targets:
+  b200:
+    hosts: [nowhere.invalid]
+    root: /data/cosmos-jobs
+    gpus: 8
+    gpu: GPU_NAME
+    price_per_gpu_hour: 2.5
+    engines:
+      transfer2.5: {path: /opt/cosmos-transfer2.5}
+"""
+
+
+def on_gpus(project: Project, gpu: str) -> None:
+    """Let the job run Transfer2.5 on a machine that nobody can reach."""
+    (project.root / "cosmos-jobs.yaml").write_text(GPUS.replace("GPU_NAME", gpu))
+    project.edit('params: {resolution: "256"}', "engine: transfer2.5\ntarget: b200")
+
+
+def test_a_plan_says_what_it_costs_before_anything_was_run(project: Project) -> None:
+    on_gpus(project, "NVIDIA B200")
+
+    cost = orjson.loads(project.run("plan", "--format", "json").stdout)["estimate"]
+    text = project.run("plan").stdout
+
+    # 3 frames are one chunk: half of the 186.92 s of two; each of the GPUs makes one run.
+    assert cost["wall_s"] == pytest.approx(93.46)
+    assert cost["gpu_hours"] == pytest.approx(RUNS * 93.46 / 3600)
+    assert cost["price"] == pytest.approx(2.5 * cost["gpu_hours"])
+    assert (cost["runs"], cost["unknown"], cost["tables"]) == (RUNS, 0, RUNS)
+    said = "It takes about 2 min (0.2 GPU hours; 0.52 at the target's price), going by"
+    assert said in text.replace("\n", " ")
+
+
+def test_over_max_gpu_hours_nothing_starts(project: Project) -> None:
+    on_gpus(project, "NVIDIA B200")
+
+    refused = project.run("apply", "--max-gpu-hours", "0.2", exit_code=1)
+
+    assert "this would take about 0.21 GPU hours; --max-gpu-hours is 0.2" in refused.stderr
+    assert "allow it: --max-gpu-hours 0.3" in refused.stderr
+    assert not (project.root / ".cosmos-jobs" / "state.json").exists()
+
+
+def test_a_job_files_limit_in_gpu_hours_refuses(project: Project) -> None:
+    on_gpus(project, "NVIDIA B200")
+    project.job.write_text(project.job.read_text() + "limits: {max_gpu_hours: 0.1}\n")
+
+    plan = project.run("plan")
+    refused = project.run("apply", exit_code=1)
+
+    said = "small takes about 0.21 GPU hours; its limits.max_gpu_hours is 0.1"
+    assert said in plan.stdout
+    assert said in refused.stderr
+
+
+def test_a_limit_that_cannot_be_checked_refuses_nothing_and_is_told(project: Project) -> None:
+    on_gpus(project, "NVIDIA A100-SXM4-80GB")
+    project.job.write_text(project.job.read_text() + "limits: {max_gpu_hours: 0.1}\n")
+
+    plan = project.run("plan")
+    # The machine does not answer: it is asked, so no limit stood in the way.
+    tried = project.run("apply", "--max-gpu-hours", "0.1", "--connect-timeout", "1", exit_code=5)
+
+    assert "How long it takes is unknown until the first run." in plan.stdout
+    assert "this limit is not checked for 8 of its runs" in plan.stderr
+    assert "--max-gpu-hours: not checked for 8 runs, whose length is unknown yet" in tried.stderr
+
+
+def test_previews_go_by_those_made_before(project: Project) -> None:
+    project.run("apply", "--only", "golden")
+
+    cost = orjson.loads(project.run("plan", "--format", "json").stdout)["estimate"]
+
+    assert (cost["runs"], cost["unknown"], cost["gpu_hours"]) == (4, 0, 0)
+    assert (cost["tables"], cost["batches"]) == (0, 1)
+    assert cost["wall_s"] > 0
 
 
 def test_a_saved_plan_is_applied_and_refused_once_it_is_stale(project: Project) -> None:

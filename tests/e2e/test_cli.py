@@ -451,11 +451,11 @@ def test_quiet_still_tells_what_failed(project: Project) -> None:
 
 
 def test_a_plan_says_that_apply_will_refuse_an_engine(project: Project) -> None:
-    project.edit("version: 1", "version: 1\nengine: cosmos3")
+    project.edit("version: 1", "version: 1\nengine: transfer2.5")
 
     planned = project.run("plan")
 
-    assert "cannot run the engine `cosmos3`" in planned.stdout
+    assert "apply will refuse: the target `local` has no engine `transfer2.5`" in planned.stdout
 
 
 def test_a_folder_in_the_way_is_told_without_a_traceback(project: Project) -> None:

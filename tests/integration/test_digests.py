@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import orjson
 import pytest
 
-from cosmos_jobs.digests import Digests, FileDigest, Unusable, probe
+from cosmos_jobs.digests import Digests, FileDigest, Footage, Unusable, probe
 from cosmos_jobs.model import InputFile
 
 LFS_POINTER = b"""version https://git-lfs.github.com/spec/v1
@@ -481,6 +482,83 @@ def test_what_is_no_video_says_why(
     assert isinstance(found, Unusable)
     assert (found.code, found.what[: len(what)]) == (code, what)
     assert capfd.readouterr() == ("", "")
+
+
+# --- images -------------------------------------------------------------------------------
+
+
+def write_image(path: Path, width: int = 16, height: int = 16) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.arange(height * width * 3, dtype=np.uint8).reshape((height, width, 3))
+    assert cv2.imwrite(str(path), picture)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.jpeg", "a.webp", "A.PNG", "a%03d.jpg"])
+def test_an_image_is_one_frame(tmp_path: Path, cache: Path, name: str) -> None:
+    path = write_image(tmp_path / name, 64, 36)
+
+    found = Digests(cache).video(path)
+
+    assert isinstance(found, InputFile)
+    assert (found.frames, found.width, found.height) == (1, 64, 36)
+    assert found.fps > 0
+    assert probe(path) == Footage(1, 64, 36, found.fps)
+
+
+def cut_image(path: Path) -> None:
+    content = write_image(path).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "what"),
+    [
+        (cut_image, "not-an-image", "is not an image that can be read"),
+        (lambda path: path.write_text("no image" * 50), "not-an-image", "is not an image that can"),
+        (lambda path: path.touch(), "empty-file", "is empty"),
+        (
+            lambda path: path.write_bytes(LFS_POINTER),
+            "lfs-pointer",
+            "is a Git LFS pointer, not an image",
+        ),
+        (
+            lambda path: write_video(path.with_suffix(".mp4")).rename(path),
+            "not-an-image",
+            "is a video, not an image",
+        ),
+    ],
+    ids=["cut", "text", "empty", "lfs", "video"],
+)
+def test_what_is_no_image_says_why(
+    tmp_path: Path,
+    cache: Path,
+    capfd: pytest.CaptureFixture[str],
+    make: Callable[[Path], object],
+    code: str,
+    what: str,
+) -> None:
+    path = tmp_path / "color.png"
+    make(path)
+    capfd.readouterr()
+
+    found = Digests(cache).video(path)
+
+    assert isinstance(found, Unusable)
+    assert (found.code, found.what[: len(what)]) == (code, what)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_image_with_the_name_of_a_video_is_told_how_images_are_named(
+    tmp_path: Path, cache: Path
+) -> None:
+    found = Digests(cache).video(broken(tmp_path, "picture"))
+
+    assert isinstance(found, Unusable)
+    assert found.hint == "the names of images end in .png, .jpg, .jpeg, .webp"
+
+
+# --- more that is no video ------------------------------------------------------------------
 
 
 def test_an_lfs_pointer_says_what_to_type(tmp_path: Path, cache: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from cosmos_jobs.executors import scripts
 from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.model import Batch, Command, Life, Status
+from cosmos_jobs.model import Batch, Command, Life, Server, Status
 from cosmos_jobs.project import Docker, Installation, Target
 from cosmos_jobs.protocols import Host, Order
 from tests import docker
@@ -36,6 +37,8 @@ pytest_plugins = ["tests.fixtures_docker"]
 
 ONE = Batch("ba_0000000000000001", "any", "local", ("rs_0000000000000001",))
 TWO = Batch("ba_0000000000000002", "any", "local", ("rs_0000000000000002",))
+THREE = Batch("ba_0000000000000003", "any", "local", ("rs_0000000000000003",))
+WARM_SERVER = docker.REPOSITORY / "tests" / "fakes" / "warm_server.py"
 LASTS = ("sh", "-c", "touch out/begun; while [ ! -e out/stop ]; do sleep 0.05; done")
 
 
@@ -56,12 +59,25 @@ class Bench:
         batch: Batch = ONE,
         env: Mapping[str, str] | None = None,
         image: str = docker.IMAGE,
+        cwd: str = "",
+        **more: Any,
+    ) -> None:
+        command = Command(argv, {}, {"OWN": "the engine's"}, cwd)
+        self.order(command, batch=batch, env=env, image=image, **more)
+
+    def order(
+        self,
+        command: Command,
+        *,
+        batch: Batch = ONE,
+        env: Mapping[str, str] | None = None,
+        image: str = docker.IMAGE,
         **more: Any,
     ) -> None:
         args = ("--network=none", "--label", 'note=it\'s "so"')
         contained = Docker(image, tuple(docker.volumes()), args)
         installation = Installation(docker=contained, env=env or {})
-        order = Order(batch, Command(argv, {}, {"OWN": "the engine's"}), installation, **more)
+        order = Order(batch, command, installation, **more)
         self._runner.run(self._executor.submit(order))
 
     def folder(self, batch: Batch = ONE) -> Path:
@@ -86,9 +102,9 @@ class Bench:
     def cancel(self, batch: Batch = ONE) -> None:
         self._runner.run(self._executor.cancel([batch.id]))
 
-    def kill_session(self) -> None:
+    def kill_session(self, pid: Path | None = None) -> None:
         """Kill run.sh and the docker client, and nothing in the container."""
-        leader = int((self.folder() / "claim" / "pid").read_text().split()[0])
+        leader = int((pid or self.folder() / "claim" / "pid").read_text().split()[0])
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(FileNotFoundError, ProcessLookupError):
                 stat = (process / "stat").read_text().rpartition(")")[2].split()
@@ -211,6 +227,142 @@ def test_a_root_of_any_name_is_mounted(dockerd: Dockerd, benches: Benches, name:
     assert status.log == str(bench.folder())
     assert (bench.folder() / "out" / "got").read_text() == "$(touch hacked) it's"
     assert not list(bench.root.parent.rglob("hacked"))
+
+
+def test_a_batch_knows_its_image_and_works_in_the_folder_of_its_command(
+    bench: Bench, dockerd: Dockerd
+) -> None:
+    bench.submit("pwd", cwd="/tmp")
+
+    status = bench.ended()
+
+    image = dockerd.run("image", "inspect", "--format", "{{.Id}}", docker.IMAGE)
+    assert (status.log, status.facts) == ("/tmp", {"image": image})
+
+
+# --- warm servers -------------------------------------------------------------------------
+
+
+def warm(bench: Bench, batch: Batch, *lines: tuple[str, ...], key: str = "a model") -> None:
+    """Have a server work a batch, in a container that is its own."""
+    env = {"LEDGER": str(bench.root / "ledger"), "TOKEN": "${TOKEN}", "PATH": docker.PATH}
+    work = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    server = Server((sys.executable, str(WARM_SERVER), "60"), key, 60)
+    command = Command(("false",), {"batch.jsonl": work}, server=server)
+    bench.order(command, batch=batch, env=env, secrets={"TOKEN": "s3cr3t"})
+
+
+def test_a_server_in_a_container_works_many_batches(bench: Bench, dockerd: Dockerd) -> None:
+    warm(bench, ONE, ("say", "one of $TOKEN"), ("write", "a", "A"))
+    first = bench.ended()
+    (before,) = dockerd.containers()
+    (told,) = json.loads(dockerd.run("inspect", before))
+    warm(bench, TWO, ("say", "two"), ("exit", "3"))
+    second = bench.ended(TWO)
+
+    loads = (bench.root / "ledger").read_text().splitlines()
+    kept = dockerd.containers()
+    bench.submit("true", batch=THREE)
+    bench.ended(THREE)
+
+    assert (first.exit_code, first.log, first.files) == (0, "one of ******", ("a",))
+    assert (second.exit_code, second.log) == (3, "two")
+    assert (len(loads), kept) == (1, [before])
+    assert before.startswith("cosmos-jobs-")
+    labels = told["Config"]["Labels"]
+    assert labels["cosmos-jobs.server"] == "cpu"
+    assert labels["cosmos-jobs.root"] == str(bench.root)
+    assert dockerd.containers() == []
+
+
+def test_another_model_takes_the_place_of_a_server_in_a_container(
+    bench: Bench, dockerd: Dockerd
+) -> None:
+    warm(bench, ONE)
+    bench.ended()
+    before = dockerd.run("ps", "--quiet")
+    warm(bench, TWO, ("say", "two"), key="another model")
+
+    assert bench.ended(TWO).log == "two"
+    assert len(dockerd.containers()) == 1
+    assert dockerd.run("ps", "--quiet") != before
+
+
+@pytest.mark.parametrize("client_is_lost", [False, True])
+def test_cancelling_ends_the_container_of_a_server_at_work(
+    bench: Bench, dockerd: Dockerd, client_is_lost: bool
+) -> None:
+    warm(bench, ONE, ("await", "stop"))
+    bench.wait(lambda status: "awaiting" in status.files)
+    if client_is_lost:
+        bench.kill_session(bench.root / "warm" / "cpu" / "pid")
+        time.sleep(1)
+        alive = bench.poll().life
+    else:
+        alive = bench.poll().life
+
+    bench.cancel()
+
+    assert alive is Life.RUNNING
+    assert dockerd.containers() == []
+    assert bench.poll().life is Life.CANCELLED
+
+
+def test_a_server_that_has_lost_its_client_goes_on(bench: Bench, dockerd: Dockerd) -> None:
+    warm(bench, ONE, ("await", "stop"), ("say", "done"))
+    bench.wait(lambda status: "awaiting" in status.files)
+    bench.kill_session(bench.root / "warm" / "cpu" / "pid")
+    (bench.folder() / "out" / "stop").touch()
+    first = bench.ended()
+    warm(bench, TWO, ("say", "two"))
+
+    assert (first.exit_code, first.log) == (0, "done")
+    assert bench.ended(TWO).log == "two"
+    assert len((bench.root / "ledger").read_text().splitlines()) == 1
+
+
+def test_a_crash_of_a_server_in_a_container_is_its_exit_code(
+    bench: Bench, dockerd: Dockerd
+) -> None:
+    warm(bench, ONE, ("say", "so far"), ("die", "9"))
+
+    status = bench.ended()
+
+    assert (status.exit_code, status.log) == (9, "so far")
+    assert dockerd.containers() == []
+
+
+def test_a_server_whose_program_the_image_lacks_says_so(bench: Bench, dockerd: Dockerd) -> None:
+    server = Server(("/opt/none/bin/python",), "a model", 60)
+    bench.order(Command(("false",), {}, server=server))
+
+    status = bench.ended()
+
+    assert status.exit_code == 127
+    assert "/opt/none/bin/python" in faults.explain(status)
+    assert dockerd.containers() == []
+
+
+def test_a_server_that_was_cancelled_while_docker_was_away_makes_way_for_the_next(
+    dockerd: Dockerd, benches: Benches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = benches()
+    warm(bench, ONE, ("await", "stop"))
+    bench.wait(lambda status: "awaiting" in status.files)
+    bench.kill_session(bench.root / "warm" / "cpu" / "pid")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    bench.cancel()
+    bench.submit("true", batch=TWO)
+    bench.ended(TWO)
+    monkeypatch.setenv("DOCKER_HOST", dockerd.host)
+    left = dockerd.containers()
+
+    bench.submit("true", batch=THREE)
+    ended = bench.ended(THREE)
+
+    assert len(left) == 1
+    assert ended.exit_code == 0
+    assert dockerd.containers() == []
 
 
 # --- to end them --------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from cosmos_jobs.digests import Digests
 from cosmos_jobs.inputs import MAX_PROMPT_BYTES, resolve
 from cosmos_jobs.model import (
     Diagnostic,
+    FileValue,
     JobInputs,
     JobSpec,
     Limits,
@@ -46,8 +49,9 @@ def job(
     videos: Mapping[str, str | dict[str, str]] | None = None,
     video_glob: str | None = None,
     prompts: Mapping[str, str] | None = None,
+    files: tuple[FileValue, ...] = (),
 ) -> JobSpec:
-    """Return a job with folders or files as videos, and prompts from files."""
+    """Return a job with folders or files as videos, prompts from files, files as parameters."""
     return JobSpec(
         path="job.yaml",
         name="job",
@@ -69,6 +73,7 @@ def job(
         limits=Limits(),
         description="",
         source=Text(),
+        files=files,
     )
 
 
@@ -81,6 +86,12 @@ def write_video(path: Path, frames: int = 3, width: int = 64, height: int = 36) 
             picture = np.full((height, width, 3), 40 * number % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+    return path
+
+
+def write_image(path: Path, width: int = 64, height: int = 36) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((height, width, 3), 99, np.uint8))
     return path
 
 
@@ -315,6 +326,125 @@ def test_a_folder_that_cannot_name_a_video_is_an_error(root: Path, name: str) ->
 
     assert problem.code == "bad-video-name"
     assert f"videos/{name}" in problem.message
+
+
+# --- images -------------------------------------------------------------------------------
+
+
+def test_an_image_is_a_video_of_one_frame(root: Path) -> None:
+    for name in ("1.png", "1_depth.webp"):
+        write_image(root / "moths" / name)
+
+    inputs, problems = read(
+        root, job({"moth": {"color": "moths/1.png", "depth": "moths/1_depth.webp"}})
+    )
+
+    assert problems == ()
+    assert {role: file.frames for role, file in inputs.videos["moth"].items()} == {
+        "color": 1,
+        "depth": 1,
+    }
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp"])
+def test_a_folder_may_hold_images_in_place_of_videos(root: Path, suffix: str) -> None:
+    for role in ("color", "edge"):
+        write_image(root / f"moths/1/{role}{suffix}")
+
+    listed, problems = read(root, job({"moth": "moths/1"}))
+    globbed, more = read(root, job(video_glob="moths/*"))
+
+    assert problems == more == ()
+    assert list(listed.videos["moth"]) == ["color", "edge"]
+    assert listed.videos["moth"] == globbed.videos["1"]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["listed", "glob"])
+def test_two_files_of_one_role_are_an_error_that_names_both(root: Path, named: bool) -> None:
+    write_image(root / "videos/pier/color.png")
+    spec = job({"pier": "videos/pier"}) if named else job(video_glob="videos/*")
+
+    problem = only_problem(root, spec)
+
+    assert problem.code == "several-files"
+    assert problem.message.endswith("has color.mp4, color.png: which is the color?")
+
+
+def test_a_video_and_an_image_do_not_have_the_same_frames(root: Path) -> None:
+    write_image(root / "videos/pier/edge.png")
+
+    problem = only_problem(root, job({"pier": "videos/pier"}))
+
+    assert problem.code == "frames-differ"
+
+
+def test_a_misnamed_image_keeps_its_kind_in_the_suggestion(root: Path) -> None:
+    write_image(root / "moths/1/colour.jpg")
+
+    problem = only_problem(root, job({"moth": "moths/1"}))
+
+    assert problem.hint == "did you mean to name `colour.jpg` color.jpg?"
+
+
+# --- files that are values of parameters -----------------------------------------------------
+
+
+def value(kind: str, path: str, *at: str | int) -> FileValue:
+    return FileValue(f"{kind}s.edge", kind, path, at or ("params", "x"))
+
+
+def test_files_of_parameters_are_read_by_their_path_as_written(root: Path) -> None:
+    write_video(root / "masks/pier.mp4", frames=2)
+    write_image(root / "refs/dusk.jpg")
+    (root / "near.pt").write_bytes(b"PK a tensor")
+    paths = {"masks/pier.mp4": "video", "./refs/dusk.jpg": "image", "near.pt": "tensor"}
+
+    inputs, problems = read(root, job(files=tuple(value(kind, p) for p, kind in paths.items())))
+
+    assert problems == ()
+    assert {path: file.frames for path, file in inputs.files.items()} == {
+        "masks/pier.mp4": 2,
+        "./refs/dusk.jpg": 1,
+        "near.pt": 0,
+    }
+    assert inputs.files["near.pt"].sha256 == hashlib.sha256(b"PK a tensor").hexdigest()
+    assert inputs.files["masks/pier.mp4"].path == root / "masks/pier.mp4"
+
+
+def test_a_mask_may_be_an_image(root: Path) -> None:
+    write_image(root / "mask.png")
+
+    _, problems = read(root, job(files=(value("video", "mask.png"),)))
+
+    assert problems == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "code", "words"),
+    [
+        ("video", "videos/peir/color.mp4", "missing-file", "did you mean `videos/pier`?"),
+        ("video", "videos/pier", "not-a-file", "is a folder"),
+        ("video", "notes.pt", "not-a-video", "is not a video that can be read"),
+        ("image", "videos/pier/color.mp4", "not-an-image", "take a frame of it"),
+        ("image", "ref.png", "missing-file", "does not exist"),
+        ("tensor", "gone.pt", "missing-file", "does not exist"),
+        ("tensor", "videos/pier/color.mp4", "not-a-tensor", "does not end in .pt"),
+        ("tensor", "empty.pt", "empty-file", "is empty"),
+        ("tensor", "lfs.pt", "lfs-pointer", "git lfs pull"),
+    ],
+)
+def test_a_bad_file_of_a_parameter_says_why_at_its_place(
+    root: Path, kind: str, path: str, code: str, words: str
+) -> None:
+    (root / "notes.pt").write_text("text " * 500)
+    (root / "empty.pt").touch()
+    (root / "lfs.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+
+    problem = only_problem(root, job(files=(value(kind, path, "params", "x", 1),)))
+
+    assert (problem.code, problem.source) == (code, "params.x.1")
+    assert problem.message.startswith(f"`{path}` ")
+    assert words in f"{problem.message}\n{problem.hint}"
 
 
 # --- prompt files -------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs.engines.preview import maps, program, video
+from cosmos_jobs.engines.preview import maps, program, upscale, video
 from cosmos_jobs.engines.preview.maps import Pixels
 
 Run: TypeAlias = dict[str, Any]
@@ -479,6 +479,130 @@ def test_a_turned_recording_is_shown_upright(tmp_path: Path) -> None:
 
     assert finished.returncode == 0, finished.stdout
     assert manifest(tmp_path / "out", 1)["picture"] == {"width": 192, "height": 320}
+
+
+def upscaling(number: int, color: Path, weight: float = 0.5, **params: object) -> Run:
+    return run(number, color, None, **params, upscale=weight) | {"weights": {}}
+
+
+def test_an_upscaled_video_is_its_source_larger_above_a_caption(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+
+    finished = preview(tmp_path / "out", [upscaling(1, color)])
+
+    assert finished.returncode == 0, finished.stdout
+    folder = tmp_path / "out" / "rs_0000000000000001"
+    written = manifest(tmp_path / "out", 1)
+    assert (written["method"], written["factor"], written["weight"]) == ("lanczos", 3, 0.5)
+    assert (written["controls"], written["weights"]) == ({}, {})
+    assert written["picture"] == {"width": 576, "height": 324}
+    assert (written["frames"], written["fps"]) == (6, "30000/1001")
+    made = video.probe(folder / "output.mp4")
+    assert (made.frames, made.fps, made.size) == (6, FPS, (576, written["height"]))
+    for source_frame, frame in zip(pictures(color), pictures(folder / "output.mp4"), strict=True):
+        expected = upscale.picture(source_frame, (576, 324))
+        difference = np.abs(frame[:324].astype(int) - expected)
+        assert difference.mean() < 4  # lossy, and colours at half the size
+        assert (frame[324:].max(axis=2) > 128).mean() > 0.01  # letters
+    assert {path.name for path in folder.rglob("*")} == {"output.mp4", "manifest.json"}
+    assert not list((tmp_path / "out" / ".cache").glob("*"))
+
+
+def test_the_caption_of_an_upscaled_video_tells_it_from_others(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4", size=(320, 320), frames=1)
+    plain = run(1, color, {"edge": 1}, resolution="720")
+
+    preview(tmp_path / "out", [plain, upscaling(2, color), upscaling(3, color, weight=0.25)])
+
+    videos = [tmp_path / "out" / f"rs_{number:016x}" / "output.mp4" for number in (1, 2, 3)]
+    first, second, third = (pictures(path)[0].astype(int) for path in videos)
+    assert first.shape == second.shape == third.shape
+    assert np.abs(first[960:] - second[960:]).max() > 128
+    assert np.abs(second[960:] - third[960:]).max() > 128
+    assert np.abs(second[:960] - third[:960]).max() < 32
+
+
+def test_the_output_of_a_run_can_be_upscaled_cut_and_never_beyond_4k(tmp_path: Path) -> None:
+    preview(tmp_path / "out", [run(1, film(tmp_path / "color.mp4"), resolution="1080")])
+    output = tmp_path / "out" / "rs_0000000000000001" / "output.mp4"
+    width, height = video.probe(output).size
+
+    finished = preview(tmp_path / "out", [upscaling(2, output, max_frames=2)])
+
+    assert finished.returncode == 0, finished.stdout
+    written = manifest(tmp_path / "out", 2)
+    assert (width, written["factor"], written["frames"], written["source_frames"]) == (
+        1920,
+        2,
+        2,
+        6,
+    )
+    assert written["picture"] == {"width": 3840, "height": 2 * height}
+
+
+def test_upscaled_videos_have_the_same_bytes_whatever_the_threads(tmp_path: Path) -> None:
+    color = film(tmp_path / "color.mp4")
+    runs = [upscaling(1, color), upscaling(2, color, weight=1), run(3, color, {"edge": 1})]
+
+    preview(tmp_path / "one", runs, "--jobs", "1")
+    preview(tmp_path / "four", runs[::-1], "--jobs", "4")
+
+    assert everything(tmp_path / "one") == everything(tmp_path / "four")
+
+
+def test_the_command_upscales_too(tmp_path: Path) -> None:
+    lines = tmp_path / "runs.jsonl"
+    lines.write_text(json.dumps(upscaling(1, film(tmp_path / "color.mp4", frames=2))))
+
+    ended = subprocess.run(
+        [*COMMAND, "-i", str(lines), "-o", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[-1] == "made rs_0000000000000001 2 frames"
+    assert manifest(tmp_path / "out", 1)["method"] == "lanczos"
+
+
+def test_a_video_that_breaks_fails_its_upscaling_and_no_other_run(tmp_path: Path) -> None:
+    broken = recorded(tmp_path / "broken.mp4")
+    content = bytearray(broken.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(byte ^ 0x24 for byte in content[middle : middle + 64])
+    broken.write_bytes(content)
+    good = film(tmp_path / "good.mp4", frames=2)
+
+    finished = preview(tmp_path / "out", [upscaling(1, broken), upscaling(2, good)])
+
+    assert finished.returncode == 1
+    assert reason(tmp_path / "out", 1).startswith("the color video is damaged ")
+    assert not (tmp_path / "out" / "rs_0000000000000001" / "output.mp4").exists()
+    assert manifest(tmp_path / "out", 2)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("size", [(2, 2), (40, 400), (400, 40)])
+def test_pictures_of_any_shape_are_upscaled(tmp_path: Path, size: tuple[int, int]) -> None:
+    color = film(tmp_path / "color.mp4", frames=1, size=size)
+
+    finished = preview(tmp_path / "out", [upscaling(1, color)])
+
+    assert finished.returncode == 0, finished.stdout
+    assert manifest(tmp_path / "out", 1)["picture"]["width"] == 3 * size[0]
+
+
+def test_weights_beside_an_upscaling_are_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    color = film(tmp_path / "color.mp4", frames=1)
+
+    finished = preview(tmp_path / "out", [upscaling(1, color), run(2, color, upscale=0.5)])
+
+    assert finished.returncode == 2
+    told = "line 2: weights must be empty beside upscale: no control is computed for it"
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(not RECORDING.exists(), reason=f"no real recording in {RECORDING}")

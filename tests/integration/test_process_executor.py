@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cosmos_jobs import project
+from cosmos_jobs import documents, project
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.executors.process import LOG_TAIL_BYTES, ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
@@ -51,21 +51,21 @@ class Bench:
         order = Order(batch, command, installation or Installation(), **more)
         asyncio.run(self.executor.submit(order))
 
-    def poll(self) -> Status:
-        return asyncio.run(self.executor.poll([BATCH.id]))[BATCH.id]
+    def poll(self, batch: Batch = BATCH) -> Status:
+        return asyncio.run(self.executor.poll([batch.id]))[batch.id]
 
     def cancel(self) -> None:
         asyncio.run(self.executor.cancel([BATCH.id]))
 
-    def wait(self, met: Callable[[Status], bool]) -> Status:
+    def wait(self, met: Callable[[Status], bool], batch: Batch = BATCH) -> Status:
         deadline = time.monotonic() + 30
-        while not met(status := self.poll()):
+        while not met(status := self.poll(batch)):
             assert time.monotonic() < deadline, status
             time.sleep(0.02)
         return status
 
-    def ended(self) -> Status:
-        return self.wait(lambda status: status.life is Life.EXITED)
+    def ended(self, batch: Batch = BATCH) -> Status:
+        return self.wait(lambda status: status.life is Life.EXITED, batch)
 
     def pid(self) -> int:
         self.wait(lambda status: (self.folder / "claim" / "pid").exists())
@@ -389,8 +389,8 @@ def test_who_waits_is_told_for_whom(tmp_path: Path) -> None:
 
 def test_a_killed_batch_frees_its_gpu(tmp_path: Path) -> None:
     bench = Bench(tmp_path, gpus=("0",))
-    bench.submit("sleep", "60")
-    bench.wait(lambda status: status.started is not None)
+    bench.submit("sh", "-c", "touch out/at-work; sleep 60; true")
+    bench.wait(lambda status: "at-work" in status.files)
     for pid in _session(bench.pid()):
         os.kill(pid, signal.SIGKILL)
 
@@ -474,6 +474,110 @@ def test_what_somebody_needs_is_marked(tmp_path: Path) -> None:
 
     assert (before, released, mark.exists()) == (True, False, True)
     assert not (tmp_path / "batches" / "ba_none").exists()
+
+
+# --- where it works, and what it says of the machine ----------------------------------------
+
+
+def test_an_engine_runs_in_the_folder_of_its_command(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "root")
+    place = tmp_path / "it's a $(place)"
+    place.mkdir()
+
+    bench.order(Command(("pwd",), {}, cwd=str(place)))
+    status = bench.ended()
+
+    assert (status.exit_code, status.log) == (0, str(place))
+    assert list(place.iterdir()) == []
+
+
+def test_a_missing_folder_of_a_command_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "root")
+    bench.order(Command(("true",), {}, cwd=f"{tmp_path}/it's not there"))
+
+    status = bench.ended()
+
+    assert (status.exit_code, status.fault) == (127, f"no-folder {tmp_path}/it's not there")
+
+
+def test_the_variables_of_an_engine_are_its_own(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.submit("/bin/sh", "-c", "exit 4", env={"PATH": "/nowhere"})
+
+    assert bench.ended().exit_code == 4
+
+
+def test_what_was_asked_for_is_there_for_whoever_collects(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.order(Command(("cat", "out/asked.json"), {documents.ASKED: b"[]\n"}))
+
+    status = bench.ended()
+
+    assert (status.log, status.files) == ("[]", (documents.ASKED,))
+
+
+def test_what_was_asked_for_is_there_whole_or_not_at_all(small_disk: Path) -> None:
+    bench = Bench(small_disk)
+    bench.order(Command(("true",), {documents.ASKED: b"x" * (1200 << 10)}))
+
+    status = bench.ended()
+
+    assert status.files == ()
+
+
+SMI = """\
+#!/bin/sh
+[ "$*" = '--query-gpu=name,driver_version --format=csv,noheader -i 1,GPU-ab' ] || exit 6
+echo 'NVIDIA H100 PCIe, 570.124.06'
+echo 'NVIDIA L4, 570.124.06'
+"""
+
+
+def with_nvidia_smi(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "bin").mkdir()
+    (folder / "bin" / "nvidia-smi").write_text(text)
+    (folder / "bin" / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
+
+
+def test_the_machine_says_which_commit_and_gpus_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_nvidia_smi(tmp_path, SMI, monkeypatch)
+    model = tmp_path / "it's a model"
+    model.mkdir()
+    git = ["git", "-C", str(model), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (model / "file").write_text("one")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+    shown = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    commit = shown.stdout.strip()
+    bench = Bench(tmp_path / "root", gpus=("1", "GPU-ab"), gpus_per_batch=2)
+    told = []
+
+    for number, text in enumerate(("one", "two"), 1):
+        (model / "file").write_text(text)
+        batch = numbered(number)
+        bench.order(Command(("true",), {}), Installation(path=str(model)), batch=batch)
+        told.append(dict(bench.ended(batch).facts))
+
+    card = {"gpu_name": "NVIDIA H100 PCIe", "driver": "570.124.06"}
+    assert told == [{"commit": commit, **card}, {"commit": f"{commit}-dirty", **card}]
+
+
+@pytest.mark.parametrize("said", ["echo 'Failed, sadly'; exit 9", "exec sleep 60", "printf '\\n'"])
+def test_a_machine_that_says_nothing_of_itself_works_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    with_nvidia_smi(tmp_path, f"#!/bin/sh\n{said}\n", monkeypatch)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "model").mkdir()
+    bench = Bench(tmp_path / "root", gpus=("0",))
+
+    bench.order(Command(("true",), {}), Installation(path=f"{tmp_path}/model"))
+    status = bench.ended()
+
+    assert (status.exit_code, status.fault, status.facts) == (0, "", {})
 
 
 # --- what goes wrong ----------------------------------------------------------------------

@@ -29,6 +29,8 @@ from cosmos_jobs.model import (
 )
 
 PREVIEW = schema.contract("preview")
+TRANSFER1 = schema.contract("transfer1")
+TRANSFER25 = schema.contract("transfer2.5")
 OUTPUT = Output("e" * 64, 1000, 121)
 VIDEOS = "videos: {pier: a, street: b}\n"
 PLAIN = "prompts: {golden: A pier at golden hour}\n"
@@ -43,15 +45,17 @@ def parsed(body: str, *, name: str = "x", videos: str = VIDEOS) -> JobSpec:
     return job
 
 
-def file(content: str) -> InputFile:
+def file(content: str, path: str = "", frames: int = 121, fps: float = 30.0) -> InputFile:
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return InputFile(Path(f"{content}.mp4"), digest, 1000, 121, 640, 360, 30.0)
+    return InputFile(Path(path or f"{content}.mp4"), digest, 1000, frames, 640, 360, fps)
 
 
 def inputs(
-    videos: Iterable[str] = ("pier", "street"), texts: Mapping[str, str] | None = None
+    videos: Iterable[str] = ("pier", "street"),
+    texts: Mapping[str, str] | None = None,
+    files: Mapping[str, InputFile] | None = None,
 ) -> JobInputs:
-    return JobInputs({name: {"color": file(name)} for name in videos}, texts or {})
+    return JobInputs({name: {"color": file(name)} for name in videos}, texts or {}, files or {})
 
 
 def expanded(
@@ -69,10 +73,10 @@ def runs(body: str, **changes: str) -> tuple[Desired, ...]:
 
 
 def problems(
-    body: str, files: JobInputs | None = None, videos: str = VIDEOS
+    body: str, files: JobInputs | None = None, videos: str = VIDEOS, contract: Contract = PREVIEW
 ) -> tuple[Diagnostic, ...]:
     """Return the errors of a job whose text alone is valid."""
-    expansion, found = matrix.expand(parsed(body, videos=videos), files or inputs(), PREVIEW)
+    expansion, found = matrix.expand(parsed(body, videos=videos), files or inputs(), contract)
     assert expansion is None
     return found
 

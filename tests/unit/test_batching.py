@@ -109,3 +109,21 @@ def test_a_batch_after_one_of_others_is_another_one_for_everybody() -> None:
 
     assert first[0].id != after[0][0].id
     assert after[0][0].id == after[1][0].id
+
+
+def test_work_is_spread_over_gpus_that_would_be_idle() -> None:
+    many = [run(number, resolution=number) for number in range(20)]
+
+    def sizes(slots: int, kinds: int = 1) -> list[int]:
+        def kind(each: Run) -> str:
+            return str(int(key(each)) % kinds)
+
+        made = batching.group(many, {}, "gpu", kind, 50, slots=slots)
+        return [len(batch.runs) for batch in made]
+
+    assert sizes(1) == [20]
+    assert sizes(8) == [3, 3, 3, 3, 3, 3, 2]
+    assert sizes(100) == [1] * 20
+    # Two kinds of batches keep two GPUs busy as they are.
+    assert sizes(2, kinds=2) == [10, 10]
+    assert sizes(4, kinds=2) == [5, 5, 5, 5]

@@ -280,14 +280,34 @@ def test_preview_needs_our_own_version(told: str, detail: str, hint: str) -> Non
 
 def test_other_engines_need_a_python_of_any_kind() -> None:
     target = engines(transfer1=Installation("/opt/t1/.venv", "/opt/t1"))
-    told = {"python:transfer1": "python 3.10.1 none", "folder:transfer1": "0123456789ab"}
+    told = {"python:transfer1": "python 3.10.1 none", "folder:transfer1": "5005e8234567"}
 
     found = checked(target, more=told)
 
     assert [each.detail for each in found if each.name == "transfer1"] == [
-        "/opt/t1, commit 0123456789ab",
+        "/opt/t1, commit 5005e8234567",
         "Python 3.10.1, /opt/t1/.venv/bin/python",
     ]
+    assert {each.verdict for each in found} == {Verdict.OK}
+
+
+@pytest.mark.parametrize(
+    ("engine", "commit"),
+    [("transfer1", "5005e823"), ("transfer2.5", "2ff49d07"), ("cosmos3", "5eee9ed5")],
+)
+def test_another_commit_of_a_model_is_a_warning(engine: str, commit: str) -> None:
+    target = replace(TARGET, engines={engine: Installation("/v", "/opt/it's")})
+    python = {f"python:{engine}": "python 3.10.1 none"}
+
+    right = checked(target, more={**python, f"folder:{engine}": f"{commit}4567"})
+    wrong = checked(target, more={**python, f"folder:{engine}": "0123456789ab"})
+    none = checked(target, more={**python, f"folder:{engine}": ""})
+
+    (found,) = (each for each in wrong if each.verdict is not Verdict.OK)
+    assert found.verdict is Verdict.WARNING
+    assert found.detail == f"/opt/it's, commit 0123456789ab; we know its program at {commit}"
+    assert f"checkout {commit}" in found.hint
+    assert {each.verdict for each in (*right, *none)} == {Verdict.OK}
 
 
 def test_a_folder_that_is_not_there_is_missing() -> None:

@@ -25,7 +25,9 @@ JOB_FILES = [key for key in BLOCKS if key not in PROJECT_FILES]
 HEAD = """\
 # Parameters
 
-Written from the schemas of the engines, `schemas/engines/`; do not edit.
+Written from the schemas of the engines, `schemas/engines/`; do not edit. What
+each control has of its own is named with a dot here: `masks.edge` is written
+`params: {masks: {edge: masks/pier.mp4}}`.
 """
 
 

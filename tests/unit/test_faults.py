@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cosmos_jobs import faults
+from cosmos_jobs.faults import Cause
 from cosmos_jobs.model import Life, Status
 
 
@@ -36,8 +37,35 @@ def test_what_a_machine_found_wrong_is_said_with_what_to_do(
 def test_an_engine_out_of_memory_is_told_from_its_log() -> None:
     said = explained(1, "step 3\ntorch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB\n")
 
-    assert said[0].startswith("the engine ran out of memory: torch.OutOfMemoryError")
+    assert said[0].startswith("out of memory: torch.OutOfMemoryError")
     assert "lower resolution" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", Cause.MEMORY),
+        ("FileNotFoundError: checkpoints/nvidia/edge_control.pt", Cause.CHECKPOINT),
+        ("huggingface_hub.errors.GatedRepoError: 401 Client Error", Cause.CHECKPOINT),
+        ("RuntimeError: Failed to open video file /in/a.mp4", Cause.VIDEO),
+        ("ValueError: cannot decode the frames of a.mp4", Cause.VIDEO),
+        ("av.error.InvalidDataError: [Errno 1094995529] Invalid data found", Cause.VIDEO),
+        ("KeyError: 'nonsense'", Cause.VALUE),
+        ("pydantic_core._pydantic_core.ValidationError: 1 validation error", Cause.VALUE),
+        ("[rank0]: ValueError: bad", Cause.VALUE),
+        ("RuntimeError: expected a value", Cause.OTHER),
+    ],
+)
+def test_the_kind_of_an_exception_is_told_from_its_line(line: str, cause: Cause) -> None:
+    assert faults.cause(line) is cause
+
+
+def test_the_last_exception_says_more_than_the_last_line() -> None:
+    log = "Traceback (most recent call last):\n  File x\nKeyError: 'a'\n[rank0] destroyed\n"
+
+    assert faults.last_words(log) == "KeyError: 'a'"
+    assert faults.last_words("one\n two \n\n") == "two"
+    assert faults.last_words("") == ""
 
 
 def test_a_killed_engine_may_have_been_out_of_memory() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import rfc8785
@@ -101,6 +102,27 @@ def test_ids_never_change() -> None:
     assert plain.id == "rs_92bf692e11f7d208"
     assert changed.id == "rs_2f49acbc35f3f400"
     assert identity.batch_id({plain.id: 0, changed.id: 2}) == "ba_2222c2e50e6352df"
+
+
+def test_ids_of_what_works_on_outputs_of_runs_never_change() -> None:
+    prompt = identity.prompt("A pier", "", {"run": "rs_92bf692e11f7d208"})
+
+    larger = identity.run(prompt.id, PREVIEW, {}, {"upscale": 0.5})
+
+    assert prompt.id == "ps_362967204a0c6dc7"
+    assert larger.id == "rs_7144e98fd44fdbf8"
+    assert larger.weights == {}
+
+
+def test_lists_are_written_as_rfc_8785_says() -> None:
+    regions: Any = [
+        {"prompt": "ä car", "box": (0, 0.25, 1, 1e-5)},
+        {"prompt": "a", "mask_prompt": "b"},
+    ]
+
+    written = identity.canonical(regions)
+
+    assert written == rfc8785.dumps(regions)
 
 
 def test_an_id_is_the_start_of_the_sha256_of_a_canonical_document() -> None:

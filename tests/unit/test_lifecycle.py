@@ -25,7 +25,7 @@ from tests.unit.examples import OUTPUT, PLAIN, runs
 DESIRED = runs(PLAIN)[0]
 RUN = DESIRED.run
 BATCH = Batch("ba_1", "preview", "local", (RUN.id,))
-NEW = lifecycle.adopt(None, DESIRED)
+NEW = lifecycle.adopt(None, DESIRED, {})
 QUEUED = lifecycle.queue(NEW, BATCH)
 MADE = Outcome(State.SUCCEEDED)
 ENDS = (State.SUCCEEDED, State.FAILED, State.BLOCKED, State.CANCELLED)
@@ -54,12 +54,12 @@ def test_a_new_record_is_pending_and_knows_its_place() -> None:
 
 
 def test_a_known_record_gains_a_job_and_moves_with_a_renamed_label() -> None:
-    other = lifecycle.adopt(NEW, replace(DESIRED, job="other"))
-    moved = lifecycle.adopt(other, replace(DESIRED, label="renamed"))
+    other = lifecycle.adopt(NEW, replace(DESIRED, job="other"), {})
+    moved = lifecycle.adopt(other, replace(DESIRED, label="renamed"), {})
 
     assert other.jobs == {"x": DESIRED.place, "other": DESIRED.place}
     assert moved.jobs == {"x": "golden/renamed", "other": DESIRED.place}
-    assert lifecycle.adopt(moved, replace(DESIRED, label="renamed")) is moved
+    assert lifecycle.adopt(moved, replace(DESIRED, label="renamed"), {}) is moved
 
 
 def test_a_job_that_gives_a_run_up_leaves_the_others() -> None:
@@ -212,3 +212,28 @@ def test_lost_contact_changes_no_state() -> None:
     made = observed(unseen, Life.EXITED, MADE, OUTPUT)
     assert made.state is State.SUCCEEDED
     assert lifecycle.unseen(made, BATCH, "no contact") is made
+
+
+# --- crashes ------------------------------------------------------------------------------
+
+CRASHED = Outcome(State.FAILED, "it fell", crashed=True)
+
+
+def test_a_run_that_took_its_batch_with_it_gets_one_more_chance_by_itself() -> None:
+    once = observed(QUEUED, Life.EXITED, CRASHED)
+    again = lifecycle.queue(once, replace(BATCH, id="ba_2"))
+    status = Status(Life.EXITED, 1, 10.0, 50.0)
+    twice = lifecycle.observe(again, replace(BATCH, id="ba_2"), status, CRASHED, None, 99.0)
+
+    assert (once.state, once.reason) == (State.PENDING, "crashed its batch: it fell")
+    assert [each.state for each in once.attempts] == [State.FAILED]
+    assert lifecycle.is_suspect(once)
+    assert (twice.state, twice.reason) == (State.FAILED, "it fell")
+    assert len(twice.attempts) == 2
+
+
+def test_a_run_that_never_began_has_lost_nothing() -> None:
+    after = observed(QUEUED, Life.EXITED, Outcome(State.PENDING))
+
+    assert after == NEW
+    assert not lifecycle.is_suspect(after)

@@ -9,9 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmos_jobs import matrix, schema
-from cosmos_jobs.model import Desired, JobInputs, Severity
-from tests.unit.examples import PLAIN, PREVIEW, expanded, inputs, parsed, problems, runs
+from cosmos_jobs import identity, matrix, schema
+from cosmos_jobs.model import Contract, Desired, Expansion, JobInputs, Severity
+from tests.unit.examples import (
+    PLAIN,
+    PREVIEW,
+    TRANSFER1,
+    TRANSFER25,
+    expanded,
+    file,
+    inputs,
+    parsed,
+    problems,
+    runs,
+)
 
 STORM = "prompts: {storm: 'A {weather} pier, {light}', golden: A pier}\n"
 SKY = "variables: {weather: [rain, snow], light: [dawn, dusk]}\n"
@@ -419,6 +430,222 @@ def test_labels_show_what_varies_only() -> None:
     ]
 
 
+# --- what controls have each, and files -----------------------------------------------------
+
+MASKS = {
+    "masks/pier.mp4": file("pier mask", "masks/pier.mp4"),
+    "masks/street.mp4": file("street mask", "masks/street.mp4"),
+    "copy/pier.mp4": file("pier mask", "copy/pier.mp4"),
+    "masks/short.mp4": file("short mask", "masks/short.mp4", frames=60),
+}
+BY_VIDEO = (
+    "params: {masks: {edge: [masks/pier.mp4, masks/street.mp4]}}\nzip: [[video, masks.edge]]\n"
+)
+
+
+def transfer(
+    body: str, files: JobInputs | None = None, contract: Contract = TRANSFER25
+) -> Expansion:
+    job = parsed(f"engine: {contract.engine}\n" + PLAIN + body)
+    return expanded(job, files or inputs(files=MASKS), contract)[0]
+
+
+def test_zipped_masks_go_with_their_video_by_content() -> None:
+    made = transfer(BY_VIDEO).runs
+
+    assert params(made, "masks.edge", "masks.vis") == [
+        (MASKS["masks/pier.mp4"].sha256, None),
+        (MASKS["masks/street.mp4"].sha256, None),
+    ]
+    assert [each.files for each in made] == [
+        {"masks.edge": MASKS["masks/pier.mp4"]},
+        {"masks.edge": MASKS["masks/street.mp4"]},
+    ]
+
+
+def test_a_file_is_known_by_its_content_wherever_it_is() -> None:
+    here, there = (
+        transfer(f"params: {{masks: {{edge: {path}}}}}\n").runs
+        for path in ("masks/pier.mp4", "copy/pier.mp4")
+    )
+
+    assert [each.run for each in here] == [each.run for each in there]
+
+
+def test_labels_show_files_by_their_stem() -> None:
+    made = transfer("params: {masks: {edge: [null, masks/pier.mp4]}}\n").runs
+
+    assert [each.label for each in made[:2]] == [
+        "pier-default-masks.edgeNone",
+        "pier-default-masks.edgepier",
+    ]
+
+
+def test_parameters_of_controls_are_excluded_and_included_by_their_dotted_name() -> None:
+    body = (
+        "params: {masks: {edge: [masks/pier.mp4, masks/street.mp4]}, mask_prompt: {seg: [a, b]}}\n"
+    )
+    body += "exclude: [{masks.edge: masks/street.mp4}, {mask_prompt.seg: b, video: pier}]\n"
+    body += "include: [{prompt: golden, video: pier, masks.edge: copy/pier.mp4}]\n"
+
+    made = transfer(body).runs
+
+    pier, street = MASKS["masks/pier.mp4"].sha256, [each.label for each in made[1:3]]
+    assert params(made, "masks.edge", "mask_prompt.seg") == [
+        (pier, "a"),
+        (pier, "a"),
+        (pier, "b"),
+        (pier, None),
+    ]
+    assert all(label.startswith("street") for label in street)
+
+
+def masks_compared(mask: str, more: str = "") -> list[tuple[str, str]]:
+    body = f"engine: transfer2.5\n{PLAIN}params:\n  masks: {{edge: [{mask}]}}\n{more}"
+    _, found = expanded(parsed(body), inputs(files=MASKS), TRANSFER25)
+    return [(each.code, each.message) for each in found]
+
+
+def test_a_mask_with_other_frames_than_its_video_is_a_warning_for_each_video() -> None:
+    found = masks_compared("masks/pier.mp4, masks/short.mp4", "  seed: [1, 2]\n")
+
+    assert found == [
+        ("mask-frames", "`short.mp4` has 60 frames, but the video `pier` has 121 frames"),
+        ("mask-frames", "`short.mp4` has 60 frames, but the video `street` has 121 frames"),
+    ]
+
+
+def test_a_mask_needs_the_frames_that_are_used_only() -> None:
+    assert masks_compared("masks/short.mp4", "  max_frames: 60\n") == []
+
+
+# --- images -------------------------------------------------------------------------------
+
+MOTH = file("moth", "moths/1.PNG", frames=1, fps=25)
+MOTHS = JobInputs({"moth": {"color": MOTH}, "pier": {"color": file("pier")}}, {})
+
+
+@pytest.mark.parametrize("contract", [PREVIEW, TRANSFER25], ids=lambda one: one.engine)
+def test_images_are_inputs_of_some_engines(contract: Contract) -> None:
+    assert len(transfer("", MOTHS, contract).runs) == 2
+
+
+@pytest.mark.parametrize("engine", ["transfer1", "cosmos3"])
+def test_images_are_refused_for_engines_that_take_none(engine: str) -> None:
+    body, videos = f"engine: {engine}\n" + PLAIN, "videos:\n  moth: m\n  pier: p\n"
+
+    (found,) = problems(body, MOTHS, videos, schema.contract(engine))
+
+    assert found.code == "image-input"
+    assert found.source == "  moth: m"
+    assert found.message == f"engine {engine} takes no images, and the video `moth` is one"
+    assert "`preview` and `transfer2.5`" in found.hint
+
+
+def test_images_of_a_glob_are_refused_once() -> None:
+    moths = JobInputs({name: {"color": MOTH} for name in ("a", "b", "c")}, {})
+    body = "engine: transfer1\n" + PLAIN
+
+    (found,) = problems(body, moths, "videos: {glob: 'moths/*'}\n", TRANSFER1)
+
+    assert found.message.endswith("the video `a` is one, and 2 more of the glob")
+
+
+# --- regions ------------------------------------------------------------------------------
+
+
+def test_regions_are_one_parameter_in_canonical_json_for_all_runs() -> None:
+    body = "regions:\n- {prompt: a car, box: [0, 0.250, 1.0, 1]}\n- {prompt: b, mask_prompt: c}\n"
+
+    made = transfer(body + "params: {seed: [1, 2]}\n", contract=TRANSFER1).runs
+
+    (regions,) = {each.run.params["regions"] for each in made}
+    assert regions == ('[{"box":[0,0.25,1,1],"prompt":"a car"},{"mask_prompt":"c","prompt":"b"}]')
+    assert len({each.run.id for each in made}) == 4
+
+
+# --- upscale ------------------------------------------------------------------------------
+
+
+def test_every_run_is_followed_by_one_that_upscales_its_output() -> None:
+    made = transfer("params: {seed: [1, 2]}\nupscale: {weight: 0.7}\n")
+
+    first, larger = made.runs[:2]
+    source = made.prompts[larger.run.prompt_id]
+    assert [each.after for each in made.runs[::2]] == [""] * 4
+    assert [each.after for each in made.runs[1::2]] == [each.run.id for each in made.runs[::2]]
+    assert larger.place == f"{first.place}-4k"
+    assert larger.run == identity.run(
+        identity.prompt("A pier at golden hour", "", {"run": first.run.id}).id,
+        TRANSFER1,
+        {},
+        {"upscale": 0.7, "num_steps": 10, "fps": 30},
+    )
+    assert source.prompt.inputs == {"run": first.run.id}
+    assert source.files == made.prompts[first.run.prompt_id].files
+
+
+def test_what_an_upscaler_works_on_has_the_frames_and_fps_of_the_output() -> None:
+    files = JobInputs({"pier": {"color": file("pier", fps=29.97)}}, {})
+
+    made = transfer("params: {max_frames: 93}\nupscale: true\n", files)
+
+    color = made.prompts[made.runs[1].run.prompt_id].files["color"]
+    assert (color.frames, color.fps) == (93, 29.0)
+
+
+def test_an_upscaler_has_a_prompt_of_its_own_where_one_is_given() -> None:
+    made = transfer("upscale: {prompt: fine detail}\n")
+
+    assert made.prompts[made.runs[1].run.prompt_id].prompt.text == "fine detail"
+
+
+@pytest.mark.parametrize(
+    ("engine", "params", "fps"),
+    [
+        ("transfer1", "", 24),
+        ("transfer1", "params: {fps: 30}\n", 30),
+        ("cosmos3", "", 29),
+        ("cosmos3", "params: {fps: 12}\n", 29),
+        ("transfer2.5", "", 29),
+    ],
+)
+def test_an_upscaler_keeps_the_frame_rate_of_its_source(engine: str, params: str, fps: int) -> None:
+    files = JobInputs({"pier": {"color": file("pier", fps=29.97)}}, {})
+
+    made = transfer(params + "upscale: true\n", files, schema.contract(engine)).runs
+
+    assert made[1].run.engine == "transfer1"
+    assert made[1].run.params["fps"] == fps
+
+
+def test_a_preview_job_is_upscaled_by_preview() -> None:
+    made = runs(PLAIN + "upscale: true\n")
+
+    assert [each.label for each in made[:2]] == ["pier-default", "pier-default-4k"]
+    assert made[1].run.engine == "preview"
+    assert (made[1].run.params["upscale"], made[1].run.weights) == (0.5, {})
+
+
+def test_labels_of_upscaled_runs_are_unique() -> None:
+    made = runs(PLAIN + "weights: {a: {vis: 1}, a-4k: {edge: 1}}\nupscale: true\n")
+
+    labels = [each.label for each in made]
+    assert len(set(labels)) == len(labels) == 8
+
+
+@pytest.mark.parametrize(
+    ("body", "files"),
+    [("", MOTHS), ("params: {max_frames: [10, 1]}\n", None)],
+    ids=["input", "first frame"],
+)
+def test_images_are_not_upscaled(body: str, files: JobInputs | None) -> None:
+    (found,) = problems(PLAIN + body + "upscale: true\n", files)
+
+    assert found.code == "image-upscale"
+    assert found.source == "upscale: true"
+
+
 # --- preview ------------------------------------------------------------------------------
 
 TRANSFER = "engine: transfer2.5\n" + PLAIN
@@ -444,6 +671,34 @@ def test_a_preview_notes_what_differs_from_the_engines_defaults() -> None:
     shown = matrix.previewed(expansion, original, PREVIEW, "x.preview")
 
     assert {each.run.params["note"] for each in shown.runs} == {"transfer2.5: sigma_max 80"}
+
+
+def test_a_preview_notes_files_by_their_names_and_counts_regions() -> None:
+    masked = transfer("params: {masks: {edge: masks/pier.mp4}}\n")
+    parts = transfer("regions: [{prompt: a, mask_prompt: b}]\n", contract=TRANSFER1)
+
+    shown = (
+        matrix.previewed(masked, TRANSFER25, PREVIEW, "x.preview"),
+        matrix.previewed(parts, TRANSFER1, PREVIEW, "x.preview"),
+    )
+
+    notes = [{each.run.params["note"] for each in one.runs} for one in shown]
+    assert notes == [{"transfer2.5: masks.edge pier.mp4"}, {"transfer1: regions 1"}]
+    assert all(not each.files for one in shown for each in one.runs)
+
+
+def test_a_preview_of_an_upscaled_job_upscales_its_previews() -> None:
+    expansion = transfer("upscale: {weight: 0.7}\nparams: {sigma_max: [80, 90]}\n")
+
+    shown = matrix.previewed(expansion, TRANSFER25, PREVIEW, "x.preview")
+
+    first, larger = shown.runs[:2]
+    assert [each.place for each in shown.runs] == [each.place for each in expansion.runs]
+    assert (larger.run.engine, larger.run.params["upscale"]) == ("preview", 0.7)
+    assert larger.after == first.run.id
+    assert shown.prompts[larger.run.prompt_id].prompt.inputs == {"run": first.run.id}
+    assert {each.run.prompt_id for each in shown.runs} == set(shown.prompts)
+    assert larger.run.params["note"] == "transfer1: fps 30"
 
 
 def test_nothing_is_made_of_a_job_without_videos() -> None:

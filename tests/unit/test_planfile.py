@@ -42,6 +42,10 @@ def test_a_plan_as_json_says_everything_that_the_text_says() -> None:
         "wall_s": 60.0,
         "gpu_hours": 0.5,
         "price": 0.0,
+        "low": 1.0,
+        "high": 1.0,
+        "tables": 0,
+        "batches": 0,
     }
     assert document["refusals"] == ["too much"]
     assert document["store"] == {"lineage": "lineage", "serial": 7}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,16 @@ def request(prompt: str = "A pier", **changes: object) -> Request:
     return Request(f"rs_{0:016x}", prompt, "", {"color": SOURCE}, {"edge": 0.7}, params)
 
 
-def widths(resolution: str) -> set[int]:
+def widths() -> list[int]:
+    """Return the widths of all pictures that there are."""
     shapes = ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
-    return {bucket(resolution, width, height)[0] for width, height in shapes}
+    sizes = {
+        bucket(resolution, *shape, model)
+        for model, resolutions in RESOLUTIONS.items()
+        for resolution in resolutions
+        for shape in shapes
+    }
+    return sorted({width for width, _ in sizes})
 
 
 NASTY = {
@@ -77,7 +85,7 @@ def test_scripts_without_spaces_fill_their_lines() -> None:
     assert "".join(lines) == "at 夕暮れの港で桟橋に雨が降る"
 
 
-@pytest.mark.parametrize("width", sorted({w for r in RESOLUTIONS for w in widths(r)}))
+@pytest.mark.parametrize("width", widths())
 def test_no_picture_is_too_narrow_for_title_and_weights(width: int) -> None:
     weights = {"vis": 0.25, "edge": 0.25, "depth": 0.25, "seg": 0.25}
 
@@ -86,6 +94,24 @@ def test_no_picture_is_too_narrow_for_title_and_weights(width: int) -> None:
     text = " ".join(line for line, _, _ in lines)
     assert caption.TITLE in text
     assert "weights: vis 0.25, edge 0.25, depth 0.25, seg 0.25" in text
+
+
+@pytest.mark.parametrize("width", [192, 480, 960, 3840])
+def test_an_upscaled_video_says_that_no_model_made_it(width: int) -> None:
+    wanted = replace(request(upscale=0.25, note="a note"), weights={})
+
+    lines = caption.shown(wanted, width, Fraction(3840, 1300))
+
+    text = " ".join(line for line, _, _ in lines)
+    assert text.startswith("UPSCALED 2.95× by plain Lanczos, not model output A pier")
+    assert "upscale weight: 0.25" in text
+    assert text.endswith("a note")
+    assert "edge" not in text
+    assert caption.TITLE not in text
+
+
+def test_the_letters_of_a_4k_picture_are_as_legible_as_those_of_its_source() -> None:
+    assert 2.8 < caption.height(3840) / caption.height(1280) <= 3
 
 
 def test_control_characters_become_spaces_and_accents_join_their_letters() -> None:

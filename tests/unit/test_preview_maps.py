@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs.engines.preview import maps
-from cosmos_jobs.engines.preview.buckets import RESOLUTIONS, bucket
+from cosmos_jobs.engines.preview import maps, recipes
+from cosmos_jobs.engines.preview.buckets import COSMOS3, RESOLUTIONS, bucket
 from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.engines.preview.requests import Params
+from cosmos_jobs.engines.preview.video import Video
 
 
 def scene(width: int = 160, height: int = 96) -> Pixels:
@@ -152,9 +157,109 @@ def test_a_video_gets_the_bucket_of_the_nearest_aspect(
 
 def test_every_bucket_can_be_encoded_with_halved_chroma() -> None:
     sizes = [
-        bucket(name, width, height)
-        for name in RESOLUTIONS
+        bucket(name, width, height, model)
+        for model, names in RESOLUTIONS.items()
+        for name in names
         for width, height in ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
     ]
 
     assert all(width % 2 == 0 and height % 2 == 0 for width, height in sizes)
+
+
+# --- Cosmos 3 -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resolution", "width", "height", "expected"),
+    [
+        ("768", 1920, 1080, (1360, 768)),
+        ("720", 1920, 1080, (1280, 720)),
+        ("720", 640, 480, (1104, 832)),
+        ("720", 480, 640, (832, 1104)),
+        ("720", 500, 500, (960, 960)),
+        ("480", 1080, 1920, (480, 832)),
+        ("480", 640, 480, (736, 544)),
+        ("256", 1280, 720, (320, 192)),
+    ],
+)
+def test_cosmos_3_has_sizes_of_its_own(
+    resolution: str, width: int, height: int, expected: tuple[int, int]
+) -> None:
+    assert bucket(resolution, width, height, COSMOS3) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "bucket_size"),
+    [
+        ((160, 96), (64, 48)),  # too wide, and larger
+        ((96, 160), (64, 48)),  # too high
+        ((41, 33), (64, 48)),  # smaller
+        ((64, 50), (64, 48)),  # nothing to scale
+    ],
+)
+def test_cosmos_3_scales_in_proportion_and_cuts_out_the_middle(
+    size: tuple[int, int], bucket_size: tuple[int, int]
+) -> None:
+    frame = scene(160, 160)[: size[1], : size[0]]
+    wide, high = bucket_size
+    scale = max(wide / size[0], high / size[1])
+    width, height = int(np.ceil(scale * size[0])), int(np.ceil(scale * size[1]))
+    down, across = bilinear(size[1], height), bilinear(size[0], width)
+    whole = np.einsum("yh,hwc,xw->yxc", down, frame.astype(float), across, optimize=True)
+    left, top = round((width - wide) / 2), round((height - high) / 2)
+    expected = whole[top : top + high, left : left + wide].round()
+
+    covered = maps.cover(frame, bucket_size)
+
+    assert covered.shape == (high, wide, 3)
+    assert np.abs(covered.astype(int) - expected).max() <= 1
+
+
+def bilinear(size: int, wanted: int) -> np.ndarray:
+    """Return the matrix of an antialiased bilinear along one side."""
+    scale = size / wanted
+    support = max(scale, 1.0)
+    centres = (np.arange(wanted) + 0.5) * scale
+    distance = np.abs((np.arange(size) + 0.5)[None, :] - centres[:, None]) / support
+    kernel = np.clip(1 - distance, 0, None)
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
+
+
+def test_a_frame_of_the_right_size_is_left_as_it_is() -> None:
+    frame = scene()
+
+    assert np.array_equal(maps.cover(frame, (160, 96)), frame)
+
+
+def test_vis_of_cosmos_3_ends_with_opencvs_bicubic() -> None:
+    frame = scene()
+    before = maps.vis(frame, 2, 1)
+    small = cv2.resize(before, (16, 9), interpolation=cv2.INTER_CUBIC)
+    expected = cv2.resize(small, (160, 96), interpolation=cv2.INTER_CUBIC)
+
+    blurred = maps.vis(frame, 2, 10, antialias=False)
+
+    assert np.array_equal(blurred, expected)
+    assert not np.array_equal(blurred, maps.vis(frame, 2, 10))
+
+
+FILM = Video(Path("color.mp4"), 121, (1280, 720), Fraction(30))
+
+
+def named(kind: str, **params: str) -> str:
+    given = Params(**params)  # type: ignore[arg-type]
+    return recipes.computed(kind, "a" * 64, recipes.clip(FILM, given), given).name()
+
+
+def test_maps_that_were_cached_before_there_were_other_models_are_found() -> None:
+    assert named("edge") == "edge-3c2cd424c0def6c71773a0e8988241a1"
+    assert (
+        named("vis", resolution="256", blur_strength="high")
+        == "vis-61ac5ea673ea4ce9e1f9cd1bdfb39a18"
+    )
+
+
+@pytest.mark.parametrize("kind", ["vis", "edge"])
+def test_maps_of_different_models_are_never_taken_for_each_other(kind: str) -> None:
+    # 256 has the same sizes in both.
+    assert named(kind, resolution="256") != named(kind, resolution="256", model=COSMOS3)

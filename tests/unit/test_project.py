@@ -30,6 +30,8 @@ targets:
       preview: {venv: /opt/cosmos-jobs}
       transfer2.5:
         path: /opt/cosmos-transfer2.5
+        driver: native
+        idle_s: 60
         env: {HF_HOME: /hf, HF_TOKEN: "${HF_TOKEN}"}
         docker:
           image: cosmos-transfer2.5:latest
@@ -85,6 +87,8 @@ def test_every_key_of_a_target_is_read() -> None:
                 path="/opt/cosmos-transfer2.5",
                 docker=docker,
                 env={"HF_HOME": "/data/hf", "HF_TOKEN": "${HF_TOKEN}"},
+                driver="native",
+                idle_s=60,
             ),
         },
     )
@@ -158,6 +162,9 @@ def test_the_defaults_are_those_of_the_schema() -> None:
     assert properties["max_batch"]["default"] == made.max_batch == project.MAX_BATCH
     assert properties["gpus_per_batch"]["default"] == made.gpus_per_batch
     assert properties["timeout_factor"]["default"] == made.timeout_factor
+    properties = schema.load("project")["definitions"]["installation"]["properties"]
+    assert properties["driver"]["default"] == Installation().driver
+    assert properties["idle_s"]["default"] == Installation().idle_s
 
 
 def test_the_engines_of_a_target_are_those_of_job_files() -> None:
@@ -236,6 +243,20 @@ def test_secrets_are_taken_from_the_environment_by_the_name_in_braces() -> None:
         ("run_timeout_s: 0", "out-of-range", "must be above 0, not 0", "more than 0"),
         ("timeout_factor: 1", "out-of-range", "must be above 1, not 1", "more than 1"),
         ("engines: {transfer25: {}}", "unknown-key", "unknown key `transfer25`", "`transfer2.5`"),
+        (
+            "engines: {transfer1: {driver: warm}}",
+            "no-driver",
+            "`transfer1` has no `driver`: only `transfer2.5` keeps a model loaded",
+            "remove it",
+        ),
+        ("engines: {cosmos3: {idle_s: 5}}", "no-driver", "`cosmos3` has no `idle_s`", "remove"),
+        ("engines: {transfer2.5: {driver: cold}}", "wrong-value", "not the text `cold`", ""),
+        (
+            "engines: {transfer2.5: {idle_s: 0}}",
+            "out-of-range",
+            "must be at least 1, not 0",
+            "1 or more",
+        ),
         ("engines: {preview: {docker: {}}}", "missing-key", "the key `image` is missing", "docker"),
         ("engines: {preview: {docker: {image: '-v'}}}", "bad-name", "`-v`", "an image's name"),
         (

@@ -91,6 +91,10 @@ EXAMPLES = {
         after(SUNSETS, SUNSETS.replace("wooden pier", "stone pier")),
         estimate=Estimate(4, 0, 44.0, 0.02),
     ),
+    "tables": lambda: planned([sunsets()], estimate=Estimate(8, 0, 12_000.0, 2.8, 9.8, tables=8)),
+    "measured": lambda: planned(
+        [sunsets()], estimate=Estimate(8, 0, 12_000.0, 2.8, 9.8, 0.93, 1.18, 0, 12)
+    ),
     "several": several,
     "mixed": mixed,
 }
@@ -159,12 +163,35 @@ def test_no_reason_controls_the_terminal_or_breaks_a_line(
             Estimate(3, 1, 7260.0, 2.0),
             "It takes about 2 h 01 min (2.0 GPU hours), plus 1 run of unknown length.",
         ),
+        (Estimate(3, 0, 600.0, low=0.8, high=1.5), "It takes about 10 min (8 min to 15 min)."),
+        (Estimate(3, 0, 45.0, low=0.999, high=1.001), "It takes about 45 s."),
+        (
+            Estimate(3, 0, 7260.0, 2.0, 5.0, 0.9, 1.25),
+            "It takes about 2 h 01 min (2.0 GPU hours, 1.8 to 2.5; 5.00 at the target's price).",
+        ),
+        (
+            Estimate(3, 0, 45.0, low=0.999, high=1.001, batches=1),
+            "It takes about 45 s, going by 1 batch made before.",
+        ),
+        (
+            Estimate(3, 0, 45.0, tables=3),
+            "It takes about 45 s, going by NVIDIA's tables, without guardrails and the start"
+            " of the model.",
+        ),
+        (
+            Estimate(3, 0, 45.0, tables=2, batches=12),
+            "It takes about 45 s, going by 12 batches made before and by NVIDIA's tables,"
+            " without guardrails and the start of the model.",
+        ),
     ],
 )
 def test_the_cost_is_told_as_far_as_it_is_known(estimate: Estimate, said: str) -> None:
     summary = plans.summary(planned([sunsets()], estimate=estimate))
 
-    assert summary.split("\n") == ["Plan: 8 to run.", said][: 2 if said else 1]
+    first, _, cost = summary.partition("\n")
+    assert first == "Plan: 8 to run."
+    assert cost.replace("\n", " ") == said
+    assert all(len(line) <= plans.WIDTH for line in cost.split("\n"))
 
 
 @pytest.mark.parametrize(

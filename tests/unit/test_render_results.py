@@ -101,7 +101,7 @@ def test_no_text_of_an_engine_controls_the_terminal() -> None:
 
     shown = [
         text(now),
-        unstyle(results.run(now.records[0], prompt, Path("v.mp4"))),
+        unstyle(results.run(now.records[0], prompt, Path("v.mp4"), {})),
         unstyle(results.prompt(prompt, 1)),
     ]
 
@@ -112,7 +112,7 @@ def test_no_text_of_an_engine_controls_the_terminal() -> None:
 
 
 def shown(record: Record, prompt: PromptRecord | None = None) -> list[str]:
-    return unstyle(results.run(record, prompt, Path("outputs/video.mp4"))).splitlines()
+    return unstyle(results.run(record, prompt, Path("outputs/video.mp4"), {})).splitlines()
 
 
 def test_a_run_is_shown_with_all_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

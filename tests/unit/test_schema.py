@@ -54,6 +54,8 @@ KNOWN_KEYWORDS = frozenset(
         "x-contract",
         "x-identity",
         "x-internal",
+        "x-file",
+        "x-images",
     ]
 )
 
@@ -138,8 +140,17 @@ def test_every_parameter_says_whether_it_is_identity_and_has_a_default(engine: s
         assert "default" in parameter, name
 
 
+def flattened(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the descriptions of all parameters that `params` has, `masks.edge` among them."""
+    found: dict[str, str] = {}
+    for key, one in params.items():
+        parts = {f"{key}.{control}": sub for control, sub in one.get("properties", {}).items()}
+        found |= {name: sub["description"] for name, sub in (parts or {key: one}).items()}
+    return found
+
+
 def test_parameters_of_the_job_schema_are_those_of_the_engines() -> None:
-    listed = schema.load("job")["properties"]["params"]["properties"]
+    listed = flattened(schema.load("job")["properties"]["params"]["properties"])
     owners: dict[str, list[str]] = {}
     texts: dict[str, set[str]] = {}
     for engine in ENGINES:
@@ -149,10 +160,43 @@ def test_parameters_of_the_job_schema_are_those_of_the_engines() -> None:
             texts.setdefault(name, set()).add(contract.schemas[name]["description"])
 
     assert set(listed) == set(owners)
-    for name, one in listed.items():
-        text, _, engines = one["description"].rpartition(" Engines: ")
+    for name, description in listed.items():
+        text, _, engines = description.rpartition(" Engines: ")
         assert engines == f"{', '.join(owners[name])}."
         assert text in texts[name]
+
+
+def test_what_controls_have_each_names_its_engines_and_takes_any_axis() -> None:
+    listed = schema.load("job")["properties"]["params"]["properties"]
+
+    keys = {key: one for key, one in listed.items() if "properties" in one}
+    assert keys.keys() == schema.keys_by_control()
+    for key, one in keys.items():
+        owners = schema.engines_with(key)
+        assert one["description"].endswith(f" Engines: {', '.join(owners)}.")
+        for sub in one["properties"].values():
+            assert sub["allOf"] == [{"$ref": "#/definitions/axis"}]
+
+
+def test_a_key_of_params_is_either_a_mapping_by_control_or_a_value_in_all_engines() -> None:
+    for engine in ENGINES:
+        contract = schema.contract(engine)
+        by_control = {key for key in schema.keys(contract) if schema.controls(key, contract)}
+
+        assert by_control == schema.keys_by_control() & set(schema.keys(contract))
+        assert not any(key in contract.schemas for key in by_control)
+
+
+def test_files_are_of_a_known_kind_and_images_are_for_some_engines() -> None:
+    kinds = {
+        one["x-file"]
+        for engine in ENGINES
+        for one in schema.contract(engine).schemas.values()
+        if "x-file" in one
+    }
+
+    assert kinds == {"image", "video", "tensor"}
+    assert [e for e in ENGINES if schema.contract(e).images] == ["preview", "transfer2.5"]
 
 
 def test_a_contract_holds_the_defaults_of_an_engine() -> None:
@@ -168,6 +212,8 @@ def test_a_contract_holds_the_defaults_of_an_engine() -> None:
         "num_steps": 35,
         "guidance": 3,
         "note": "",
+        "model": "transfer",
+        "upscale": None,
     }
     assert "note" not in schema.settable(contract)
 
@@ -199,6 +245,13 @@ WORDS = st.sampled_from(
         "include",
         "sample",
         "limits",
+        "regions",
+        "upscale",
+        "masks",
+        "mask_prompt",
+        "prompt",
+        "box",
+        "weight",
         "glob",
         "grid",
         "vis",
@@ -241,6 +294,8 @@ SECTIONS = st.sampled_from(
         "include",
         "sample",
         "limits",
+        "regions",
+        "upscale",
         "engine",
     ]
 )
@@ -426,6 +481,54 @@ def test_checking_changes_nothing() -> None:
         ),
         ("params: {seed: []}", "empty", "`params.seed` is empty", None),
         (
+            "params: {masks: masks/a.mp4}",
+            "wrong-type",
+            "`params.masks` must be a mapping, not the text `masks/a.mp4`",
+            "give it by control: `masks: {edge: masks/pier.mp4}`",
+        ),
+        (
+            "include: [{prompt: p, masks: {edge: a.mp4}}]",
+            "wrong-type",
+            "`include[0].masks` must be text or a number or true or false or null, not a mapping",
+            "give one value; what each control has is named like `masks.edge`",
+        ),
+        (
+            "regions: [{prompt: a}]",
+            "missing-key",
+            "the key `mask_prompt` is missing in `regions[0]`",
+            "write `box: [0.1, 0.2, 0.5, 0.9]`, or `mask_prompt: the car`",
+        ),
+        (
+            "regions: [{prompt: a, box: [0, 0, 1]}]",
+            "wrong-length",
+            "`regions[0].box` must have 4 values, not 3",
+            "write [left, top, right, bottom], each from 0 to 1",
+        ),
+        (
+            "regions: [{prompt: a, box: [0, 0, 1, 1], mask_prompt: b}]",
+            "wrong-value",
+            "`box` and `mask_prompt` exclude each other",
+            "remove one of the two",
+        ),
+        (
+            "regional_prompts: []",
+            "unknown-key",
+            "unknown key `regional_prompts`",
+            "did you mean `regions`?",
+        ),
+        (
+            "upscale: yes",
+            "wrong-type",
+            "`upscale` must be true or false or a mapping, not the text `yes`",
+            "YAML 1.2 reads `yes` as text: write `true`",
+        ),
+        (
+            "upscale: {weight: 2}",
+            "out-of-range",
+            "`upscale.weight` must be at most 1, not 2",
+            "use 1 or less",
+        ),
+        (
             "zip: [prompt, seed]",
             "wrong-type",
             "`zip[0]` must be a list, not the text `prompt`",
@@ -493,10 +596,12 @@ def test_all_violations_are_reported_each_once_by_position() -> None:
         ("guidance", 3.5, 3.5),
         ("max_frames", None, None),
         ("seed", True, True),
+        ("mask_prompt.seg", "cafe\u0301 \n", "caf\u00e9"),
+        ("masks.edge", "masks/cafe\u0301 ", "masks/cafe\u0301 "),
     ],
 )
 def test_parameters_have_one_form(name: str, given: Scalar, expected: Scalar) -> None:
-    normal = schema.normalise(given, schema.contract("preview").schemas[name])
+    normal = schema.normalise(given, schema.contract("transfer2.5").schemas[name])
 
     assert normal == expected
     assert type(normal) is type(expected)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cosmos_jobs.executors import scripts
+from cosmos_jobs.model import Command, Server
 from cosmos_jobs.project import Docker, Installation
 from tests.conftest import Golden
 
@@ -27,20 +29,32 @@ DOCKER = 'docker() { for each in "$@"; do printf "%s\\0" "$each"; done; }\n'
 ROOT = '/data/it\'s "a, root"'
 
 
-def text() -> str:
-    return scripts.engine(ARGV, ENV, INSTALLATION, None)
+COMMAND = Command(ARGV, {}, ENV)
+SERVER = Server(("python3", "-m", "server", "it's"), "the model", 300)
+WARM = replace(COMMAND, cwd="/work it's", server=SERVER)
+BARE = replace(INSTALLATION, docker=None)
 
 
-def given(gpus: str) -> list[str]:
+def given(gpus: str, command: Command = COMMAND, function: str = "engine") -> list[str]:
     """Return what `docker` gets when a batch has leased these GPUs."""
-    values = scripts.exporting({"root": ROOT, "folder": f"{ROOT}/b", "batch": "ba_1"}, {})
-    script = "\n".join([*values, DOCKER, text(), f"engine '{gpus}'"])
+    values = {"root": ROOT, "folder": f"{ROOT}/b", "batch": "ba_1", "box": "cosmos-jobs-1"}
+    head = scripts.exporting({**values, "slot": f"{ROOT}/warm/0-1"}, {})
+    text = scripts.engine(command, INSTALLATION, None)
+    script = "\n".join([*head, DOCKER, text, f"{function} '{gpus}'"])
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[:-1]
 
 
 def test_the_script_of_an_engine_in_a_container(golden: Golden) -> None:
-    golden(GOLDEN / "contained.sh", scripts.engine(ARGV, ENV, INSTALLATION, 600))
+    golden(GOLDEN / "contained.sh", scripts.engine(COMMAND, INSTALLATION, 600))
+
+
+def test_the_script_of_a_server_in_a_container(golden: Golden) -> None:
+    golden(GOLDEN / "server-contained.sh", scripts.engine(WARM, INSTALLATION, 600))
+
+
+def test_the_script_of_a_server(golden: Golden) -> None:
+    golden(GOLDEN / "server.sh", scripts.engine(WARM, BARE, 600))
 
 
 @pytest.mark.parametrize("gpus", ["0", "0 1", "GPU-ab-1 GPU-cd-2"])
@@ -70,5 +84,50 @@ def test_docker_gets_each_word_as_it_is_written() -> None:
     ]
 
 
-def test_no_secret_is_in_the_script() -> None:
-    assert "MY_TOKEN" not in text()
+def test_a_server_gets_its_folder_and_the_names_of_secrets() -> None:
+    words = given("0 1", WARM, "serve")
+
+    assert words[:7] == [
+        *("run", "--rm", "--name", "cosmos-jobs-1", "--label", "cosmos-jobs.server=0-1"),
+        "--label",
+    ]
+    assert words[words.index("--workdir") + 1] == "/work it's"
+    assert "COSMOS_JOBS_SECRETS=HF_TOKEN" in words
+    assert words[-5:] == [*SERVER.argv, f"{ROOT}/warm/0-1"]
+
+
+@pytest.mark.parametrize("installation", [INSTALLATION, BARE])
+def test_no_secret_is_in_the_script(installation: Installation) -> None:
+    assert "MY_TOKEN" not in scripts.engine(WARM, installation, None)
+
+
+# --- who may share a server -----------------------------------------------------------------
+
+
+def test_batches_share_a_server_whatever_is_theirs_alone() -> None:
+    other = Command(("x",), {"a": b""}, dict(reversed(ENV.items())), WARM.cwd, SERVER)
+    renamed = replace(INSTALLATION, env={"HF_TOKEN": "${OTHERS}", "HF_HOME": "/x"})
+
+    same = scripts.server_key(replace(other, server=replace(SERVER, idle_s=1)), renamed)
+
+    assert same == scripts.server_key(WARM, INSTALLATION)
+    assert scripts.server_key(COMMAND, INSTALLATION) == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "installation"),
+    [
+        (replace(WARM, server=replace(SERVER, key="another")), INSTALLATION),
+        (replace(WARM, cwd="/elsewhere"), INSTALLATION),
+        (replace(WARM, env={}), INSTALLATION),
+        (WARM, replace(INSTALLATION, path="/other")),
+        (WARM, replace(INSTALLATION, venv="/other")),
+        (WARM, replace(INSTALLATION, env={"HF_HOME": "/data/hf"})),
+        (WARM, replace(INSTALLATION, docker=Docker("cosmos-transfer2.5:latest"))),
+        (WARM, BARE),
+    ],
+)
+def test_what_a_server_has_loaded_with_is_part_of_its_key(
+    command: Command, installation: Installation
+) -> None:
+    assert scripts.server_key(command, installation) != scripts.server_key(WARM, INSTALLATION)

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from cosmos_jobs.model import (
     Diagnostic,
+    FileValue,
     Include,
     JobSpec,
     Limits,
     PromptSpec,
     Sample,
     Severity,
+    Upscale,
     VideoSource,
 )
 from cosmos_jobs.spec import parse, parse_mapping
@@ -209,6 +211,232 @@ def test_repeated_values_stay_where_axes_advance_together() -> None:
     assert found == ()
     assert spec is not None
     assert spec.params == {"seed": (1, 1)}
+
+
+# --- parameters that each control has -----------------------------------------------------------
+
+REAL = PLAIN + "engine: transfer2.5\n"
+FIRST = PLAIN + "engine: transfer1\n"
+
+
+def test_parameters_of_a_control_are_axes_named_with_a_dot() -> None:
+    spec = job(
+        REAL + "params:\n  masks: {edge: [a.mp4, b.mp4], vis: c.mp4}\n"
+        "  mask_prompt: {seg: the road}\n  seed: 1\n"
+        "zip: [[video, masks.edge]]\nexclude: [{masks.edge: a.mp4, seed: 1}]\n"
+        "include: [{prompt: golden, masks.edge: d.mp4, mask_prompt.vis: a car}]\n"
+    )
+
+    assert spec.params == {
+        "masks.edge": ("a.mp4", "b.mp4"),
+        "masks.vis": ("c.mp4",),
+        "mask_prompt.seg": ("the road",),
+        "seed": (1,),
+    }
+    assert spec.zip == (("video", "masks.edge"),)
+    assert spec.exclude == ({"masks.edge": ("a.mp4",), "seed": (1,)},)
+    assert spec.include[0].params == {"masks.edge": "d.mp4", "mask_prompt.vis": "a car"}
+
+
+def test_files_are_known_with_their_places_those_of_excludes_are_not() -> None:
+    spec, found = read(
+        REAL + "params:\n  masks: {edge: [a.mp4, a.mp4, b.mp4], vis: c.mp4}\n"
+        "  image_context: [null, d.png]\n"
+        "exclude: [{masks.edge: e.mp4}]\ninclude: [{prompt: golden, masks.edge: f.mp4}]\n"
+    )
+
+    assert [one.code for one in found] == ["duplicate-value"]
+    assert spec is not None
+    assert spec.files == (
+        FileValue("masks.edge", "video", "a.mp4", ("params", "masks", "edge", 0)),
+        FileValue("masks.edge", "video", "a.mp4", ("params", "masks", "edge", 1)),
+        FileValue("masks.edge", "video", "b.mp4", ("params", "masks", "edge", 2)),
+        FileValue("masks.vis", "video", "c.mp4", ("params", "masks", "vis")),
+        FileValue("image_context", "image", "d.png", ("params", "image_context", 1)),
+        FileValue("masks.edge", "video", "f.mp4", ("include", 0, "masks.edge")),
+    )
+
+
+def test_texts_of_parameters_are_composed_as_prompts_are() -> None:
+    spec = job(REAL + "params: {mask_prompt: {seg: 'cafe\u0301  '}}")
+
+    assert spec.params == {"mask_prompt.seg": ("caf\u00e9",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place", "words"),
+    [
+        (
+            REAL + "params: {masks.edge: a.mp4}",
+            "dotted-parameter",
+            "masks.edge",
+            "write `masks: {edge: …}`",
+        ),
+        (
+            PLAIN + "engine: cosmos3\nparams: {masks: {edge: a.mp4}}",
+            "unknown-parameter",
+            "masks",
+            "engine cosmos3 has no parameter `masks`\n`transfer2.5` has it",
+        ),
+        (
+            FIRST + "params: {mask_prompt: {seg: a, edge: b}}",
+            "unknown-control",
+            "edge",
+            "engine transfer1 has `mask_prompt` for `seg` only\n`transfer2.5` has it",
+        ),
+        (
+            REAL + "params: {control_prompt: {edge: b}}",
+            "unknown-control",
+            "edge",
+            "engine transfer2.5 has `control_prompt` for `seg` only",
+        ),
+        (
+            REAL + "params: {masks: {canny: b}}",
+            "unknown-control",
+            "canny",
+            "`canny` is not a control\ndid you mean `edge`?",
+        ),
+        (REAL + "params: {mask: {edge: b}}", "unknown-parameter", "mask", "did you mean `masks`?"),
+        (REAL + "params: {masks: b}", "wrong-type", "b", "`params.masks` must be a mapping"),
+        (REAL + "params: {masks: {}}", "empty", "{}", "`params.masks` is empty"),
+        (REAL + "params: {masks: {edge: [a, 5]}}", "wrong-type", "5", "`masks.edge` must be text"),
+        (REAL + "params: {masks: {edge: ''}}", "empty", "''", "`masks.edge` is empty"),
+        (REAL + "params: {mask_prompt: {seg: ' '}}", "empty", "' '", "`mask_prompt.seg` is empty"),
+        (
+            REAL + "params: {masks: {edge: {start: 1, stop: 2, step: 1}}}",
+            "wrong-type",
+            "{start: 1, stop: 2, step: 1}",
+            "`masks.edge` must be text or null",
+        ),
+        (
+            REAL + "params: {masks: {edge: a}}\nzip: [[video, masks]]",
+            "unknown-axis",
+            "masks",
+            "write `masks.edge`",
+        ),
+        (
+            REAL + "params: {masks: {edge: [a, b, c]}}\nzip: [[video, masks.edge]]",
+            "zip-length",
+            "[video, masks.edge]",
+            "`video` has 2, `masks.edge` has 3",
+        ),
+        (
+            REAL + "exclude: [{masks.edge: a}]",
+            "unknown-axis",
+            "masks.edge",
+            "add `masks: {edge: …}` to `params`",
+        ),
+        (
+            FIRST + "include: [{prompt: golden, masks.edge: a}]",
+            "unknown-axis",
+            "masks.edge",
+            "unknown axis `masks.edge`",
+        ),
+        (
+            HEAD + "engine: transfer2.5\nprompts: {p: 'a {masks}'}\nvariables: {masks: [a]}",
+            "name-clash",
+            "masks",
+            "a parameter of engine transfer2.5",
+        ),
+        (
+            FIRST + "params: {regions: a}",
+            "unknown-parameter",
+            "regions",
+            "a section of its own, beside `params`",
+        ),
+        (
+            REAL + "regions: [{prompt: a, box: [0, 0, 1, 1]}]",
+            "unknown-section",
+            "regions",
+            "engine transfer2.5 has no `regions`\nengine `transfer1` has",
+        ),
+        (
+            FIRST + "regions: [{prompt: a, box: [0.5, 0, 0.5, 1]}]",
+            "empty-box",
+            "[0.5, 0, 0.5, 1]",
+            "[left, top, right, bottom]",
+        ),
+        (
+            FIRST + "regions: [{prompt: a, box: [0, 0.9, 1, 0.2]}]",
+            "empty-box",
+            "[0, 0.9, 1, 0.2]",
+            "nothing inside",
+        ),
+        (FIRST + "regions: [{prompt: ' ', mask_prompt: a}]", "empty-prompt", "' '", "is empty"),
+        (FIRST + "upscale: {prompt: ' '}", "empty-prompt", "' '", "is empty"),
+        (
+            RAINY + "variables: {weather: [a]}\nupscale: {prompt: 'A {weather} pier'}",
+            "variable-here",
+            "'A {weather} pier'",
+            "`{weather}` is not filled in here",
+        ),
+    ],
+)
+def test_a_mistake_about_controls_regions_or_upscale_is_reported_once(
+    text: str, code: str, place: str, words: str
+) -> None:
+    problem = only(text)
+
+    assert (problem.code, problem.severity) == (code, Severity.ERROR)
+    assert marked(problem) == place
+    assert words in f"{problem.message}\n{problem.hint}"
+
+
+def test_mistakes_of_all_controls_come_at_once() -> None:
+    found = read(
+        FIRST + "params: {masks: {edge: a}, mask_prompt: {edge: b, sg: c, seg: 5}, masks.vis: d}"
+    )[1]
+
+    assert [(one.code, marked(one)) for one in found] == [
+        ("unknown-parameter", "masks"),
+        ("unknown-control", "edge"),
+        ("unknown-control", "sg"),
+        ("wrong-type", "5"),
+        ("unknown-parameter", "masks.vis"),
+    ]
+
+
+def test_what_refers_to_a_faulty_control_is_no_second_mistake() -> None:
+    problem = only(REAL + "params: {masks: {edg: [a, b]}}\nzip: [[video, masks.edg]]")
+
+    assert (problem.code, problem.hint) == ("unknown-control", "did you mean `edge`?")
+
+
+def test_a_text_of_a_parameter_that_yaml_cuts_is_a_warning() -> None:
+    problem = only(REAL + "params:\n  mask_prompt:\n    seg: road #1")
+
+    assert (problem.code, problem.severity) == ("prompt-cut", Severity.WARNING)
+
+
+# --- regions and upscale ------------------------------------------------------------------------
+
+
+def test_regions_have_a_box_or_a_text_that_finds_them() -> None:
+    spec = job(
+        FIRST + "regions:\n- {prompt: 'a car ', box: [0.0, 0.25, 1.0, 1]}\n"
+        "- {prompt: a road, mask_prompt: road}\n"
+    )
+
+    assert spec.regions == (
+        {"prompt": "a car", "box": (0, 0.25, 1, 1)},
+        {"prompt": "a road", "mask_prompt": "road"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("true", Upscale(0.5)),
+        ("false", None),
+        ("{}", Upscale(0.5)),
+        ("{weight: 0.7}", Upscale(0.7)),
+        ("{prompt: 'A pier '}", Upscale(0.5, "A pier")),
+    ],
+)
+def test_upscale_has_a_weight_and_maybe_a_prompt(given: str, expected: Upscale | None) -> None:
+    spec = job(PLAIN + f"upscale: {given}")
+
+    assert spec.upscale == expected
 
 
 # --- mistakes -----------------------------------------------------------------------------------
@@ -501,9 +729,39 @@ def test_damaged_job_files_are_read_or_refused(at: int, length: int, piece: str)
 
 
 SECTIONS = st.sampled_from(
-    ["videos", "prompts", "variables", "weights", "params", "zip", "exclude", "include", "sample"]
+    [
+        "videos",
+        "prompts",
+        "variables",
+        "weights",
+        "params",
+        "regions",
+        "upscale",
+        "zip",
+        "exclude",
+        "include",
+        "sample",
+    ]
 )
-NAMES = st.sampled_from(["prompt", "video", "weights", "seed", "x", "grid", "text", "edge", "glob"])
+NAMES = st.sampled_from(
+    [
+        "prompt",
+        "video",
+        "weights",
+        "seed",
+        "x",
+        "grid",
+        "text",
+        "edge",
+        "glob",
+        "masks",
+        "mask_prompt",
+        "masks.edge",
+        "seg",
+        "box",
+        "weight",
+    ]
+)
 VALUES = st.recursive(
     st.sampled_from(["null", "true", "-1", "0.5", "1", "'{x}'", "x", "golden", "seed"]),
     lambda inner: (
@@ -517,12 +775,15 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.dictionaries(SECTIONS, VALUES, max_size=9))
-def test_sections_of_any_shape_are_read_or_refused(sections: dict[str, str]) -> None:
+@given(
+    st.dictionaries(SECTIONS, VALUES, max_size=9),
+    st.sampled_from(["preview", "transfer1", "transfer2.5", "cosmos3"]),
+)
+def test_sections_of_any_shape_are_read_or_refused(sections: dict[str, str], engine: str) -> None:
     parts = {"videos": "{a: b}", "prompts": "{golden: q}", **sections}
     text = "version: 1\nname: x\n" + "".join(f"{key}: {one}\n" for key, one in parts.items())
 
-    spec, found = read(text)
+    spec, found = read(text, engine=engine)
 
     assert (spec is None) == any(one.severity is Severity.ERROR for one in found)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from fractions import Fraction
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 
 from cosmos_jobs.engines.preview.maps import Pixels
-from cosmos_jobs.engines.preview.recipes import ROLE_OF, STAND_INS
+from cosmos_jobs.engines.preview.recipes import STAND_INS
 from cosmos_jobs.engines.preview.requests import Request
+from cosmos_jobs.model import ROLE_OF
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -22,39 +24,47 @@ _AMBER = (251, 191, 36)
 _WHITE = (244, 244, 245)
 _DIM = (161, 161, 170)
 _BOLD, _REGULAR = 700, 400
+_WIDEST = 1920  # of the models' pictures; beyond it are upscaled ones
 _LONGEST = 2000  # characters of a text that are looked at; no strip shows more
 _ELLIPSIS = "…"
 
 
-def strip(request: Request, width: int) -> Pixels:
+def strip(request: Request, width: int, factor: Fraction | None = None) -> Pixels:
     """Return the caption of a run as (height, `width`, 3), RGB, a multiple of 16 high.
 
     The height depends on `width` alone, so that the runs of a sweep can be
-    laid side by side.
+    laid side by side. `factor` is by how much an upscaled video has grown.
     """
     size, step, margin = _metrics(width)
     image = np.empty((height(width), width, 3), np.uint8)
     image[:] = _BACKGROUND
     face = cv2.FontFace("sans")
-    for number, (text, colour, weight) in enumerate(shown(request, width), start=1):
+    for number, (text, colour, weight) in enumerate(shown(request, width, factor), start=1):
         baseline = margin + number * step - size // 4
         cv2.putText(image, text, (margin, baseline), colour, face, size, weight)
     return image
 
 
-def shown(request: Request, width: int) -> Iterator[tuple[str, Colour, int]]:
+def shown(
+    request: Request, width: int, factor: Fraction | None = None
+) -> Iterator[tuple[str, Colour, int]]:
     """Yield the lines of a strip of this width, each with its colour and weight."""
     size, _, margin = _metrics(width)
     negative = f"  (negative: {request.negative})" if request.negative else ""
     texts = (
-        (TITLE, _AMBER, _BOLD),
+        (TITLE if factor is None else upscaled(factor), _AMBER, _BOLD),
         (request.prompt + negative, _WHITE, _REGULAR),
-        (_weights(request.weights), _WHITE, _BOLD),
+        (_weights(request), _WHITE, _BOLD),
         (_details(request), _DIM, _REGULAR),
     )
     for count, (text, colour, weight) in zip(_rows(width), texts, strict=True):
         for line in wrap(text, size, width - 2 * margin, count, weight):
             yield line, colour, weight
+
+
+def upscaled(factor: Fraction) -> str:
+    """Return the title of an upscaled video."""
+    return f"UPSCALED {float(factor):.3g}× by plain Lanczos, not model output"
 
 
 def height(width: int) -> int:
@@ -92,8 +102,11 @@ def printable(text: str) -> str:
 
 
 def _metrics(width: int) -> tuple[int, int, int]:
-    """Return the size of the letters, the distance of the lines and the margin, in pixels."""
-    size = min(18, max(10, width // 53))
+    """Return the size of the letters, the distance of the lines and the margin, in pixels.
+
+    Larger pictures than any model's are seen scaled down: their letters grow with them.
+    """
+    size = width // 71 if width > _WIDEST else min(18, max(10, width // 53))
     return size, size * 13 // 10, size // 2
 
 
@@ -107,13 +120,19 @@ def _rows(width: int) -> tuple[int, int, int, int]:
     return (1, 3, 1, 4) if width >= 320 else (2, 3, 2, 7)
 
 
-def _weights(weights: Mapping[str, float]) -> str:
-    return "weights: " + ", ".join(f"{kind} {weight:g}" for kind, weight in weights.items())
+def _weights(request: Request) -> str:
+    if request.params.upscale is not None:
+        return f"upscale weight: {request.params.upscale:g}, which only a model would use"
+    return "weights: " + ", ".join(f"{kind} {each:g}" for kind, each in request.weights.items())
 
 
 def _details(request: Request) -> str:
     """Return the stand-ins that are in the blend, and the parameters."""
     params = request.params
+    frames = [f"max_frames {params.max_frames}"] if params.max_frames else []
+    note = [params.note] if params.note else []
+    if params.upscale is not None:
+        return " · ".join([*frames, *note])
     shown = [
         *(
             f"{kind}: {STAND_INS[kind]} as a stand-in"
@@ -123,11 +142,11 @@ def _details(request: Request) -> str:
         f"edge_threshold {params.edge_threshold}",
         f"blur_strength {params.blur_strength}",
         f"resolution {params.resolution}",
-        *([f"max_frames {params.max_frames}"] if params.max_frames else []),
+        *frames,
         f"seed {params.seed}",
         f"num_steps {params.num_steps}",
         f"guidance {params.guidance:g}",
-        *([params.note] if params.note else []),
+        *note,
     ]
     return " · ".join(shown)
 

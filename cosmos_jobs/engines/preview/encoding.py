@@ -5,30 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-import av
 import cv2
 import numpy as np
 
 from cosmos_jobs import files
-from cosmos_jobs.engines.preview import blend, caption, video
+from cosmos_jobs.engines.preview import blend, caption, upscale, video
 from cosmos_jobs.engines.preview.blend import Planes
 from cosmos_jobs.engines.preview.buckets import Size
 from cosmos_jobs.engines.preview.maps import Pixels
 from cosmos_jobs.engines.preview.recipes import Recipe
 from cosmos_jobs.engines.preview.requests import Request
+from cosmos_jobs.engines.preview.troubles import EXPECTED
 from cosmos_jobs.engines.preview.video import Video, VideoError
-from cosmos_jobs.model import CONTROLS
 
 Pictures: TypeAlias = Mapping[Recipe, Planes]
 OUTPUT = "output.mp4"
-
-EXPECTED = (VideoError, av.FFmpegError, cv2.error, OSError)
-"""What may go wrong with one run and leave the others alone."""
 
 Output: TypeAlias = Generator[None, Pictures | None, None]
 
@@ -39,25 +36,19 @@ _FRAMES_AT_ONCE = 4  # enough to keep the cores busy between two waits, few enou
 class Work:
     """A run with the recipes of its maps, by kind, and the folder to fill.
 
-    `source_frames` is the length of the whole color video, of which the run may
-    use a part.
+    `source_frames` is the length of the whole color video; `clip` is the part
+    that the run uses, at the size of its picture. `layers` are what is blended,
+    with their weights. `factor` is by how much an upscaled video has grown; that
+    has one layer, itself, and no maps.
     """
 
     request: Request
-    recipes: Mapping[str, Recipe]
     folder: Path
     source_frames: int
-
-    @property
-    def clip(self) -> Video:
-        """The part of the color video that the run uses, at bucket size."""
-        return self.recipes[CONTROLS[0]].clip
-
-    @property
-    def layers(self) -> tuple[tuple[float, Recipe], ...]:
-        """The maps that are blended, with their weights."""
-        weights = self.request.weights
-        return tuple((weights[kind], self.recipes[kind]) for kind in weights)
+    clip: Video
+    recipes: Mapping[str, Recipe]
+    layers: tuple[tuple[float, Recipe], ...]
+    factor: Fraction | None = None
 
 
 def encode(
@@ -72,9 +63,9 @@ def encode(
     how many more frames are encoded. Raises VideoError where a map is unreadable.
     """
     needed = dict.fromkeys(recipe for work in works for _, recipe in work.layers)
-    readers = {recipe: _pictures(find(recipe), recipe) for recipe in needed}
+    readers = {recipe: _pictures(recipe, find) for recipe in needed}
     # Captions are drawn here, on one thread: nothing says that OpenCV's fonts are safe on more.
-    strips = [caption.strip(work.request, work.clip.size[0]) for work in works]
+    strips = [caption.strip(work.request, work.clip.size[0], work.factor) for work in works]
     outputs = {
         work.request.id: _output(work, strip) for work, strip in zip(works, strips, strict=True)
     }
@@ -117,12 +108,19 @@ def _some(reader: Iterator[Planes]) -> list[Planes]:
     return list(islice(reader, _FRAMES_AT_ONCE))
 
 
-def _pictures(path: Path, recipe: Recipe) -> Iterator[Planes]:
-    """Yield the frames of a map, ready to blend; raises VideoError, naming the map."""
+def _pictures(recipe: Recipe, find: Callable[[Recipe], Path]) -> Iterator[Planes]:
+    """Return the frames of a layer, ready to blend; raises VideoError, naming what is wrong."""
+    images = (
+        upscale.pictures(recipe) if recipe.method == upscale.METHOD else _map(recipe, find(recipe))
+    )
+    return map(blend.planes, images)
+
+
+def _map(recipe: Recipe, path: Path) -> Iterator[Pixels]:
     read = video.grey if recipe.is_grey else video.rgb
     try:
         for frame in video.frames(path, recipe.clip.frames):
-            yield blend.planes(read(frame))
+            yield read(frame)
     except VideoError as error:
         raise VideoError(f"the computed {recipe.kind} map {error}") from error
 

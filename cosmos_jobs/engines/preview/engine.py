@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from cosmos_jobs import faults
-from cosmos_jobs.model import Batch, Command, Life, Outcome, Run, State, Status
+from cosmos_jobs.engines.preview.buckets import COSMOS3, RESOLUTIONS, TRANSFER
+from cosmos_jobs.model import (
+    Batch,
+    Command,
+    InputFile,
+    Life,
+    Note,
+    Outcome,
+    Prompt,
+    Run,
+    Scalar,
+    State,
+    Status,
+)
 from cosmos_jobs.protocols import Setup, Task
+
+_HAVE_NO = {TRANSFER: "the Transfer models have no", COSMOS3: "Cosmos 3 has no"}
 
 
 class PreviewEngine:
@@ -17,8 +32,25 @@ class PreviewEngine:
 
     name = "preview"
 
-    def batch_key(self, run: Run) -> str:
+    def batch_key(self, run: Run, prompt: Prompt) -> str:
         """Return the same for all runs: any of them can share a process."""
+        return ""
+
+    def notes(self, run: Run, files: Mapping[str, InputFile]) -> Iterable[Note]:
+        """Return an error where the model has no such resolution, and nothing else."""
+        model = str(run.params["model"])
+        resolution = str(run.params["resolution"])
+        if resolution not in RESOLUTIONS[model]:
+            known = ", ".join(RESOLUTIONS[model])
+            message = f"{_HAVE_NO[model]} resolution {resolution}"
+            yield Note("resolution", message, f"choose one of {known}", is_error=True)
+
+    def maps(self, run: Run) -> Mapping[str, Mapping[str, Scalar]]:
+        """Return nothing: it computes its maps itself."""
+        return {}
+
+    def checkpoint(self, run: Run) -> str:
+        """Return nothing: there is no model."""
         return ""
 
     def command(self, tasks: Sequence[Task], setup: Setup) -> Command:
@@ -56,8 +88,7 @@ def _line(task: Task) -> dict[str, object]:
         "prompt": task.prompt.text,
         "negative": task.prompt.negative,
         "inputs": {
-            role: {"path": path, "sha256": task.prompt.inputs[role]}
-            for role, path in task.inputs.items()
+            role: {"path": path, "sha256": task.digests[role]} for role, path in task.inputs.items()
         },
         "weights": task.run.weights,
         "params": task.run.params,

@@ -13,6 +13,7 @@ import PIL
 
 import cosmos_jobs
 from cosmos_jobs import files
+from cosmos_jobs.engines.preview import upscale
 from cosmos_jobs.engines.preview.cache import Entry
 from cosmos_jobs.engines.preview.encoding import OUTPUT, Work, output_size
 
@@ -37,6 +38,7 @@ def write(work: Work, maps: Mapping[str, Entry]) -> None:
         "picture": {"width": clip.size[0], "height": clip.size[1]},
         "weights": dict(work.request.weights),
         "params": asdict(work.request.params),
+        **_upscaling(work),
         "controls": {kind: _control(work, kind, entry) for kind, entry in maps.items()},
         "output": {
             "path": output.name,
@@ -63,6 +65,14 @@ def software() -> dict[str, str]:
         "av": av.__version__,
         "libavcodec": codecs,
     }
+
+
+def _upscaling(work: Work) -> dict[str, object]:
+    """Return how a video was upscaled, with the weight that a model would have taken."""
+    if work.factor is None:
+        return {}
+    factor = round(float(work.factor), 4)
+    return {"method": upscale.METHOD, "factor": factor, "weight": work.request.params.upscale}
 
 
 def _control(work: Work, kind: str, entry: Entry) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Control maps of one frame, exactly as Cosmos-Transfer2.5 computes them.
+"""Control maps of one frame, exactly as Cosmos-Transfer2.5 or Cosmos 3 computes them.
 
 Every frame is (height, width, 3), uint8, RGB, 0–255. Edge and luminance maps
 are (height, width), the others (height, width, 3), all uint8. The presets are
@@ -7,6 +7,7 @@ those of cosmos-transfer2.5 at 2ff49d07 (`control_input.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -60,6 +61,21 @@ def resize(frame: Pixels, size: Size, interpolation: int = cv2.INTER_AREA) -> Pi
     return np.asarray(cv2.resize(frame, size, interpolation=interpolation), np.uint8)
 
 
+def cover(frame: Pixels, size: Size) -> Pixels:
+    """Scale a frame, its sides in proportion, until it covers `size`, and cut out the middle.
+
+    As Cosmos 3 does it, by an antialiased bilinear of torchvision 0.29.1
+    (`_resize_and_center_crop` in `inference/vision.py`): at most 1 level of difference.
+    """
+    (width, height), (wide, high) = (frame.shape[1], frame.shape[0]), size
+    scale = max(wide / width, high / height)
+    scaled = math.ceil(scale * width), math.ceil(scale * height)
+    if scaled != (width, height):
+        frame = _filtered(frame, scaled, Image.Resampling.BILINEAR)
+    left, top = round((scaled[0] - wide) / 2), round((scaled[1] - high) / 2)
+    return np.ascontiguousarray(frame[top : top + high, left : left + wide])
+
+
 def edge(frame: Pixels, low: int, high: int) -> Pixels:
     """Return the Canny edges, 0 or 255, of a frame at bucket size.
 
@@ -68,12 +84,13 @@ def edge(frame: Pixels, low: int, high: int) -> Pixels:
     return np.asarray(cv2.Canny(frame, low, high), np.uint8)
 
 
-def vis(frame: Pixels, downscale: int, factor: int) -> Pixels:
+def vis(frame: Pixels, downscale: int, factor: int, *, antialias: bool = True) -> Pixels:
     """Return the blurred frame: bilateral filter at 1/`downscale`, then down and up by `factor`.
 
     The last step is an antialiased bicubic. Against torchvision 0.29.1, which
     the model calls, on a real recording, on noise and on blocks, with every
-    preset: at most 1 level of difference, below 0.0001 in the mean.
+    preset: at most 1 level of difference, below 0.0001 in the mean. Without
+    `antialias` it is OpenCV's bicubic, as in Cosmos 3.
     """
     height, width = frame.shape[:2]
     small = resize(frame, (width // downscale, height // downscale))
@@ -81,7 +98,13 @@ def vis(frame: Pixels, downscale: int, factor: int) -> Pixels:
     blurred = resize(smooth, (width, height), cv2.INTER_LINEAR)
     if factor == 1:
         return blurred
-    return _bicubic(_bicubic(blurred, (width // factor, height // factor)), (width, height))
+    sizes = (width // factor, height // factor), (width, height)
+    for size in sizes:
+        if antialias:
+            blurred = _filtered(blurred, size, Image.Resampling.BICUBIC)
+        else:
+            blurred = resize(blurred, size, cv2.INTER_CUBIC)
+    return blurred
 
 
 def luminance(frame: Pixels) -> Pixels:
@@ -112,11 +135,11 @@ def quantised(frame: Pixels, table: Pixels) -> Pixels:
     return np.asarray(np.take(table, index, axis=0), np.uint8)
 
 
-def _bicubic(image: Pixels, size: Size) -> Pixels:
+def _filtered(image: Pixels, size: Size, method: Image.Resampling) -> Pixels:
     # In float: on bytes Pillow cuts off what overshoots in one direction before it filters the
     # other, which torchvision does not; at hard edges that is up to 8 levels.
     bands = (Image.fromarray(band.astype(np.float32)) for band in cv2.split(image))
-    resized = [np.asarray(band.resize(size, Image.Resampling.BICUBIC)) for band in bands]
+    resized = [np.asarray(band.resize(size, method)) for band in bands]
     return np.rint(cv2.merge(resized)).clip(0, 255).astype(np.uint8)
 
 

@@ -1,13 +1,13 @@
-"""Computes the maps of one input video in one pass over it, on all cores."""
+"""Computes the maps of an input video in one pass over it, on all cores."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -15,10 +15,12 @@ import av
 import cv2
 
 from cosmos_jobs.engines.preview import maps, video
-from cosmos_jobs.engines.preview.buckets import Size
+from cosmos_jobs.engines.preview.buckets import COSMOS3
 from cosmos_jobs.engines.preview.cache import Cache
 from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.engines.preview.probes import named
 from cosmos_jobs.engines.preview.recipes import FILE, Recipe
+from cosmos_jobs.engines.preview.troubles import EXPECTED
 
 Painter: TypeAlias = Callable[[Pixels], Pixels]
 _T = TypeVar("_T")
@@ -26,6 +28,43 @@ _R = TypeVar("_R")
 
 _PALETTE_SAMPLES = 6
 _WRITES_IN_FLIGHT = 8
+
+
+def fill(
+    wanted: Mapping[Recipe, Path],
+    cache: Cache,
+    pool: Executor,
+    jobs: int,
+    tell: Callable[[int, int], None],
+) -> dict[Recipe, Exception]:
+    """Put those maps into the cache that it lacks; return why some could not be made.
+
+    `wanted` are the maps and the videos that they are made from. `pool` has
+    `jobs` threads. Calls `tell` with the frames done and all frames of a pass.
+    """
+    passes: dict[object, list[Recipe]] = {}
+    for recipe in wanted:
+        if not cache.find(recipe.name()):
+            passes.setdefault(_shared(recipe), []).append(recipe)
+    errors: dict[Recipe, Exception] = {}
+    for missing in passes.values():
+        total, steps = missing[0].clip.frames, count(1)
+        tick = partial(_tick, tell, steps, total)
+        try:
+            with named(missing[0].role):
+                compute(missing, wanted[missing[0]], cache, pool, window=2 * jobs, tick=tick)
+        except EXPECTED as error:
+            errors |= dict.fromkeys(missing, error)
+    return errors
+
+
+def _shared(recipe: Recipe) -> tuple[object, ...]:
+    """Return what maps must have in common to be made in one pass."""
+    return recipe.source, recipe.clip, recipe.model, _interpolation(recipe)
+
+
+def _tick(tell: Callable[[int, int], None], steps: Iterator[int], total: int) -> None:
+    tell(next(steps), total)
 
 
 def compute(
@@ -38,13 +77,13 @@ def compute(
 ) -> None:
     """Put the maps of `recipes` into the cache, `window` frames at a time in `pool`.
 
-    All of them are made from the same frames of the video `path` and have the
-    same `interpolation`. Calls `tick` after each frame. Raises VideoError; then
+    All of them are made from the same frames of the video `path` and share a
+    pass. Calls `tick` after each frame. Raises VideoError; then
     none of the maps is kept.
     """
     first = recipes[0]
     painters = [_painter(recipe, path) for recipe in recipes]
-    draw = partial(_draw, painters, first.clip.size, interpolation(first))
+    draw = partial(_draw, painters, _fitting(first))
     with ExitStack() as stack:
         lanes = [stack.enter_context(_lane(recipe, cache)) for recipe in recipes]
         frames = video.frames(path, first.clip.frames)
@@ -54,9 +93,16 @@ def compute(
             tick()
 
 
-def interpolation(recipe: Recipe) -> int:
-    """Return how the frames that a map is made from are resized to the bucket."""
-    return maps.FILE_INTERPOLATION[recipe.kind] if recipe.method == FILE else cv2.INTER_AREA
+def _fitting(recipe: Recipe) -> Painter:
+    """Return how the frames that a map is made from are brought to the bucket's size."""
+    if recipe.model == COSMOS3:
+        return partial(maps.cover, size=recipe.clip.size)
+    return partial(maps.resize, size=recipe.clip.size, interpolation=_interpolation(recipe))
+
+
+def _interpolation(recipe: Recipe) -> int:
+    computed = recipe.method != FILE or recipe.model == COSMOS3
+    return cv2.INTER_AREA if computed else maps.FILE_INTERPOLATION[recipe.kind]
 
 
 def ordered(
@@ -76,10 +122,8 @@ def ordered(
             future.cancel()
 
 
-def _draw(
-    painters: Sequence[Painter], size: Size, method: int, frame: av.VideoFrame
-) -> list[Pixels]:
-    fitted = maps.resize(video.rgb(frame), size, method)
+def _draw(painters: Sequence[Painter], fit: Painter, frame: av.VideoFrame) -> list[Pixels]:
+    fitted = fit(video.rgb(frame))
     return [paint(fitted) for paint in painters]
 
 
@@ -88,7 +132,8 @@ def _painter(recipe: Recipe, path: Path) -> Painter:
         case "canny", (low, high):
             return lambda frame: maps.edge(frame, low, high)
         case "bilateral", (downscale, factor):
-            return lambda frame: maps.vis(frame, downscale, factor)
+            antialias = recipe.model != COSMOS3
+            return lambda frame: maps.vis(frame, downscale, factor, antialias=antialias)
         case "luminance", _:
             return maps.luminance
         case "k-means", _:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from cosmos_jobs.engines.preview.buckets import RESOLUTIONS
+from cosmos_jobs.engines.preview.buckets import RESOLUTIONS, TRANSFER
 from cosmos_jobs.engines.preview.maps import BLUR_FACTORS, EDGE_THRESHOLDS
 from cosmos_jobs.model import CONTROLS, ROLES
+
+# Of all models: whether the run's own has it is a matter of that run, not of the whole file.
+_RESOLUTIONS = tuple(dict.fromkeys(name for names in RESOLUTIONS.values() for name in names))
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -31,12 +34,18 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """The parameters of a run; `seed` and those after it are only shown in the caption."""
+    """The parameters of a run; `seed` and those after it are only shown in the caption.
+
+    `model` is whose sizes and filters are meant, a key of RESOLUTIONS. With
+    `upscale`, 0–1, the color video is resized instead, and no map is made.
+    """
 
     edge_threshold: str = "medium"
     blur_strength: str = "medium"
     resolution: str = "720"
     max_frames: int | None = None
+    model: str = TRANSFER
+    upscale: float | None = None
     seed: int = 1
     num_steps: int = 35
     guidance: float = 3
@@ -45,7 +54,10 @@ class Params:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One run: `inputs` by role (color is there), `weights` above 0 in the order of CONTROLS."""
+    """One run: `inputs` by role (color is there), `weights` above 0 in the order of CONTROLS.
+
+    Without weights it is one that upscales.
+    """
 
     id: str
     prompt: str
@@ -55,13 +67,38 @@ class Request:
     params: Params
 
 
+@dataclass(frozen=True, slots=True)
+class MapRequest:
+    """One computed control map alone: `kind` is one of MAPS, `source` the color video."""
+
+    id: str
+    kind: str
+    source: Source
+    params: Params
+
+
+MAPS = ("vis", "edge")
+"""The controls whose maps are computed from the color video."""
+
+_Named = TypeVar("_Named", Request, MapRequest)
+
+
 def read(path: Path) -> tuple[Request, ...]:
     """Read a file of runs; raises BadRequest with the line that is wrong."""
+    return _read(path, parse)
+
+
+def read_maps(path: Path) -> tuple[MapRequest, ...]:
+    """Read a file of maps; raises BadRequest with the line that is wrong."""
+    return _read(path, parse_map)
+
+
+def _read(path: Path, parse: Callable[[Json], _Named]) -> tuple[_Named, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequest(f"{path} cannot be read: {error}") from error
-    requests: dict[str, Request] = {}
+    requests: dict[str, _Named] = {}
     # Only \n ends a line of JSON lines; str.splitlines would also cut inside strings.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -71,7 +108,7 @@ def read(path: Path) -> tuple[Request, ...]:
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"{path}, line {number}: {error}") from error
         if request.id in requests:
-            raise BadRequest(f"{path}, line {number}: run {request.id} is there twice")
+            raise BadRequest(f"{path}, line {number}: {request.id} is there twice")
         requests[request.id] = request
     return tuple(requests.values())
 
@@ -79,17 +116,38 @@ def read(path: Path) -> tuple[Request, ...]:
 def parse(line: Json) -> Request:
     """Return the run that a JSON value describes; raises ValueError saying what is wrong."""
     run = _mapping(line, "a run")
-    unknown = set(run) - {"id", "prompt", "negative", "inputs", "weights", "params"}
-    if unknown:
-        raise ValueError(f"unknown key {min(unknown)!r}")
+    _only(run, "key", {"id", "prompt", "negative", "inputs", "weights", "params"})
+    params = _params(_mapping(run.get("params", {}), "params"))
+    weights = _mapping(run.get("weights"), "weights")
     return Request(
         id=_matching(run.get("id"), "id", r"rs_[0-9a-f]{16}"),
         prompt=_text(run.get("prompt"), "prompt"),
         negative=_text(run.get("negative", ""), "negative"),
         inputs=_inputs(_mapping(run.get("inputs"), "inputs")),
-        weights=_weights(_mapping(run.get("weights"), "weights")),
-        params=_params(_mapping(run.get("params", {}), "params")),
+        weights=_weights(weights) if params.upscale is None else _no_weights(weights),
+        params=params,
     )
+
+
+def parse_map(line: Json) -> MapRequest:
+    """Return the map that a JSON value describes; raises ValueError saying what is wrong."""
+    wanted = _mapping(line, "a map")
+    _only(wanted, "key", {"id", "kind", "path", "sha256", "params"})
+    params = _params(_mapping(wanted.get("params", {}), "params"))
+    if params.upscale is not None:
+        raise ValueError("upscale must be null: no map is made where a video is resized")
+    return MapRequest(
+        id=_matching(wanted.get("id"), "id", r"[^\0\n]{1,200}"),
+        kind=_choice(wanted.get("kind"), "kind", MAPS),
+        source=_source({key: wanted.get(key) for key in ("path", "sha256")}, "color"),
+        params=params,
+    )
+
+
+def _only(given: Mapping[str, Json], what: str, known: Collection[str]) -> None:
+    unknown = set(given) - set(known)
+    if unknown:
+        raise ValueError(f"unknown {what} {min(unknown)!r}")
 
 
 def _inputs(given: Mapping[str, Json]) -> dict[str, Source]:
@@ -114,11 +172,18 @@ def _weights(given: Mapping[str, Json]) -> dict[str, float]:
     return {kind: weight for kind, weight in weights.items() if weight > 0}
 
 
+def _no_weights(given: Mapping[str, Json]) -> dict[str, float]:
+    if given:
+        raise ValueError("weights must be empty beside upscale: no control is computed for it")
+    return {}
+
+
 def _params(given: Mapping[str, Json]) -> Params:
-    unknown = set(given) - {field.name for field in fields(Params)}
-    if unknown:
-        raise ValueError(f"unknown parameter {min(unknown)!r}")
+    _only(given, "parameter", {field.name for field in fields(Params)})
     default = Params()
+    upscale = given.get("upscale")
+    if upscale is not None and not 0 <= _number(upscale, "upscale") <= 1:
+        raise ValueError("upscale must be from 0 to 1")
     frames = given.get("max_frames")
     if frames is not None and _integer(frames, "max_frames") < 1:
         raise ValueError("max_frames must be at least 1")
@@ -129,8 +194,10 @@ def _params(given: Mapping[str, Json]) -> Params:
         blur_strength=_choice(
             given.get("blur_strength", default.blur_strength), "blur_strength", BLUR_FACTORS
         ),
-        resolution=_choice(given.get("resolution", default.resolution), "resolution", RESOLUTIONS),
+        resolution=_choice(given.get("resolution", default.resolution), "resolution", _RESOLUTIONS),
         max_frames=None if frames is None else _integer(frames, "max_frames"),
+        model=_choice(given.get("model", default.model), "model", RESOLUTIONS),
+        upscale=None if upscale is None else _number(upscale, "upscale"),
         seed=_integer(given.get("seed", default.seed), "seed"),
         num_steps=_integer(given.get("num_steps", default.num_steps), "num_steps"),
         guidance=_number(given.get("guidance", default.guidance), "guidance"),

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import count
 from pathlib import Path
 
-import av
-
 from cosmos_jobs import files
-from cosmos_jobs.engines.preview import encoding, manifest, video
+from cosmos_jobs.engines.preview import encoding, manifest, upscale
 from cosmos_jobs.engines.preview.cache import Cache, Entry
-from cosmos_jobs.engines.preview.encoding import EXPECTED, Work
+from cosmos_jobs.engines.preview.encoding import Work
 from cosmos_jobs.engines.preview.log import Log
-from cosmos_jobs.engines.preview.passes import compute, interpolation
+from cosmos_jobs.engines.preview.passes import fill
+from cosmos_jobs.engines.preview.probes import Probes
 from cosmos_jobs.engines.preview.recipes import Recipe, recipes
-from cosmos_jobs.engines.preview.requests import Request, Source
+from cosmos_jobs.engines.preview.requests import Request
+from cosmos_jobs.engines.preview.troubles import EXPECTED, reason
 from cosmos_jobs.engines.preview.video import Video, VideoError
+from cosmos_jobs.model import CONTROLS
 
 _RUNS_AT_ONCE = 8  # encoders that share one decoding of the maps; bounds memory
 
@@ -49,26 +47,25 @@ class Session:
                 self._encode(ready[start : start + _RUNS_AT_ONCE])
 
     def _plan(self, requests: Sequence[Request]) -> Iterator[Work]:
-        probes = _Probes()
+        probes = Probes()
         for request in requests:
             folder = self.out / request.id
             if (folder / manifest.MANIFEST).exists():
                 continue
             try:
-                color = probes.look(request.inputs, "color")
-                made = recipes(request, color, partial(probes.look, request.inputs))
-                yield Work(request, made, folder, color.frames)
+                plan = _with_controls if request.params.upscale is None else _upscaled
+                yield plan(request, folder, probes)
             except VideoError as error:
                 self._fail(request.id, error)
 
     def _with_maps(self, works: Sequence[Work]) -> list[Work]:
         """Compute the maps that are not in the cache; return the runs that have all of theirs."""
-        errors: dict[Recipe, Exception] = {}
-        for path, missing in self._passes(works):
-            try:
-                self._compute(missing, path)
-            except EXPECTED as error:
-                errors |= dict.fromkeys(missing, error)
+        wanted = {
+            recipe: work.request.inputs[recipe.role].path
+            for work in works
+            for recipe in work.recipes.values()
+        }
+        errors = fill(wanted, self.cache, self.pool, self.jobs, self.log.computed)
         ready = []
         for work in works:
             broken = next((made for made in work.recipes.values() if made in errors), None)
@@ -77,31 +74,6 @@ class Session:
             else:
                 self._fail(work.request.id, errors[broken])
         return ready
-
-    def _passes(self, works: Sequence[Work]) -> Iterator[tuple[Path, list[Recipe]]]:
-        """Yield the input videos to go through, each with all maps to make on the way."""
-        passes: dict[tuple[str, int], tuple[Path, dict[Recipe, None]]] = {}
-        for work in works:
-            for recipe in work.recipes.values():
-                path = work.request.inputs[recipe.role].path
-                key = recipe.source, interpolation(recipe)
-                passes.setdefault(key, (path, {}))[1][recipe] = None
-        for path, wanted in passes.values():
-            missing = [recipe for recipe in wanted if not self.cache.find(recipe.name())]
-            if missing:
-                yield path, missing
-
-    def _compute(self, missing: Sequence[Recipe], path: Path) -> None:
-        total, steps = missing[0].clip.frames, count(1)
-        with _named(missing[0].role):
-            compute(
-                missing,
-                path,
-                self.cache,
-                self.pool,
-                window=2 * self.jobs,
-                tick=lambda: self.log.computed(next(steps), total),
-            )
 
     def _encode(self, works: Sequence[Work]) -> None:
         try:
@@ -135,41 +107,19 @@ class Session:
         return self._entry(recipe).path
 
     def _fail(self, run: str, error: Exception) -> None:
-        reason = _reason(error)
-        manifest.write_error(self.out / run, run, reason)
-        self.log.failed(run, reason)
+        why = reason(error)
+        manifest.write_error(self.out / run, run, why)
+        self.log.failed(run, why)
 
 
-def _reason(error: Exception) -> str:
-    """Return what went wrong, on one line; trouble with inputs is a VideoError already."""
-    if isinstance(error, OSError | av.FFmpegError):
-        return f"its files cannot be written: {error.strerror or type(error).__name__}"
-    return " ".join(str(error).split())
+def _with_controls(request: Request, folder: Path, probes: Probes) -> Work:
+    seen = {role: probes.look(each, role) for role, each in request.inputs.items()}
+    made = recipes(request, seen)
+    layers = tuple((weight, made[kind]) for kind, weight in request.weights.items())
+    return Work(request, folder, seen["color"].frames, made[CONTROLS[0]].clip, made, layers)
 
 
-class _Probes:
-    """Input videos that were looked at, each once, by content."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, Video | VideoError] = {}
-
-    def look(self, inputs: Mapping[str, Source], role: str) -> Video:
-        source = inputs[role]
-        if source.sha256 not in self._seen:
-            try:
-                self._seen[source.sha256] = video.probe(source.path)
-            except VideoError as error:
-                self._seen[source.sha256] = error
-        seen = self._seen[source.sha256]
-        if isinstance(seen, VideoError):
-            raise VideoError(f"the {role} video {seen}") from seen
-        return seen
-
-
-@contextmanager
-def _named(role: str) -> Iterator[None]:
-    """Complete the message of a VideoError with the video that it is about."""
-    try:
-        yield
-    except VideoError as error:
-        raise VideoError(f"the {role} video {error}") from error
+def _upscaled(request: Request, folder: Path, probes: Probes) -> Work:
+    color = probes.look(request.inputs["color"], "color")
+    made, factor = upscale.recipe(request, color), upscale.factor(color.size)
+    return Work(request, folder, color.frames, made.clip, {}, ((1, made),), factor)

@@ -3,11 +3,8 @@
 
 mkdir -p "$root/batches" && cd "$root/batches" || exit 1
 
-alive() {
-  pid= born_then=
-  [ -f "$1/claim/pid" ] && read -r pid born_then < "$1/claim/pid"
-  [ -n "$pid" ] && [ "$pid" -gt 1 ] && lives "$pid" "$born_then"
-}
+# Whether the process in file $1 lives, or one that it has left; `left` are such files.
+alive() { noted "$1" && lives "$pid" "$born_then"; }
 
 signal() {
   for each in $left; do
@@ -25,6 +22,26 @@ wait_for_end() {
     sleep 0.1
     tries=$((tries + 1))
   done
+}
+
+end_what_is_left() {
+  signal TERM
+  wait_for_end "${grace}0"
+  signal KILL
+  wait_for_end 50
+}
+
+# Set `slot` to the folder of the server that has batch $1, if one has.
+serves() {
+  slot=
+  [ -s "$1/slot" ] && read -r slot < "$1/slot" && slot="$root/warm/$slot"
+  [ -n "$slot" ] && has_batch "$slot" "$root/batches/$1"
+}
+
+# Remove the container of the server that has batch $1, with `--all` also one about to run.
+remove_server() {
+  serves "$1" && found=$(server_container "$slot" $2) && [ -n "$found" ] && serves "$1" &&
+    docker rm --force $found > /dev/null 2>&1
 }
 
 # Whether others need batch $1, which has not ended; then our own mark goes.
@@ -53,15 +70,21 @@ for batch in $batches; do
   if mkdir "$batch/claim" 2>/dev/null; then
     : > "$batch/cancel"
   elif [ -n "$kill" ]; then
-    left="$left $batch"
+    left="$left $batch/claim/pid"
   fi
 done
 [ -n "$kill" ] || exit 0
-signal TERM
-wait_for_end "${grace}0"
-signal KILL
-wait_for_end 50
+end_what_is_left
+# Nobody hands these batches over any more. Who has the GPUs next may be ending a server too, and
+# may then start another in its place: what we note is only true when both looks say the same.
+for batch in $ours; do
+  remove_server "$batch"
+  serves "$batch" && cp "$slot/pid" "$batch/server" 2>/dev/null && serves "$batch" &&
+    left="$left $batch/server"
+done
+end_what_is_left
 for batch in $ours; do
   containers "$batch" --all | xargs -r docker rm --force > /dev/null
+  remove_server "$batch" --all
 done
 [ -z "$left" ] || { echo "still alive:$left" >&2; exit 1; }

@@ -41,3 +41,33 @@ lives() {
 containers() {
   [ -f "$1/container" ] && docker ps --quiet $2 --filter "label=cosmos-jobs.batch=${1##*/}" 2>/dev/null
 }
+
+# Set `pid` and `born_then` to what file $1 says of a process; fail when it says nothing.
+noted() {
+  pid= born_then=
+  [ -s "$1" ] && read -r pid born_then < "$1"
+  [ -n "$pid" ] && [ "$pid" -gt 1 ]
+}
+
+# --- warm servers, each in a folder `warm/<its GPUs>` ---
+
+# Whether the server in folder $1 works the batch in folder $2, or is about to take it.
+has_batch() {
+  # In this order: it renames one to the other.
+  for hand in next current; do
+    [ -f "$1/$hand" ] && [ "$(cat "$1/$hand" 2>/dev/null)" = "$2" ] && return 0
+  done
+  return 1
+}
+
+# Print the container of the server in folder $1 if it runs, with `--all` also one about to.
+server_container() {
+  box=
+  [ -s "$1/container" ] && read -r box < "$1/container"
+  [ -z "$box" ] || docker ps --quiet --no-trunc $2 --filter "name=^/?$box\$" 2>/dev/null
+}
+
+server_lives() {
+  noted "$1/pid" && lives "$pid" "$born_then" && return 0
+  [ -n "$(server_container "$1")" ]
+}

@@ -6,9 +6,9 @@ waiting=
 at_work=
 for batch in $batches; do
   [ -d "$batch/claim" ] || continue
-  pid= born_then= life=running
+  life=running
   if [ -f "$batch/claim/pid" ]; then
-    read -r pid born_then < "$batch/claim/pid"
+    noted "$batch/claim/pid"
     lives "$pid" "$born_then" || [ -n "$(containers "$batch")" ] || life=gone
   elif [ -f "$batch/cancel" ]; then
     life=gone
@@ -21,9 +21,12 @@ for batch in $batches; do
   [ -s "$batch/refused" ] && life=refused
   [ -s "$batch/exit" ] && life=exited
   echo "batch $batch $life"
-  for fact in started exit fault gpu refused; do
-    [ -s "$batch/$fact" ] && read -r line < "$batch/$fact" && echo "$fact $line"
+  for event in started exit fault gpu refused; do
+    [ -s "$batch/$event" ] && read -r line < "$batch/$event" && echo "$event $line"
   done
+  if [ -s "$batch/facts" ]; then
+    while read -r line; do printf 'fact %s\n' "$line"; done < "$batch/facts"
+  fi
   if [ -d "$batch/out" ]; then
     at_work="$at_work $batch"
   elif [ $life = running ]; then

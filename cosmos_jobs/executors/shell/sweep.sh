@@ -1,4 +1,5 @@
-# Say which batches and inputs nobody needs any more, each with its bytes; with `delete` they go.
+# Say which batches, inputs and folders of dead servers nobody needs any more, each with its bytes;
+# with `delete` they go.
 # Only what has a name of ours is looked at, and nothing is followed out of its folder.
 
 MIN_AGE=60 # minutes: an input may have been brought for a batch that is about to come
@@ -39,6 +40,13 @@ for batch in ba_*; do
   echo "$batch $(size_of "$batch")"
   [ -z "$delete" ] || find "./$batch" -delete
 done
+if cd "$root/warm" 2>/dev/null; then
+  find . -mindepth 1 -maxdepth 1 -type d -mmin "+$MIN_AGE" | while read -r folder; do
+    server_lives "$folder" && continue
+    echo "warm/${folder#./} $(size_of "$folder")"
+    [ -z "$delete" ] || find "$folder" -delete
+  done
+fi
 cd "$root/inputs" 2>/dev/null || exit 0
 find . -maxdepth 1 -type f -mmin "+$MIN_AGE" | while read -r file; do
   name=${file#./}

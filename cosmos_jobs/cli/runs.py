@@ -1,0 +1,78 @@
+"""The commands that make runs without a job file: upscale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cosmos_jobs import upscaling
+from cosmos_jobs.cli import common
+from cosmos_jobs.cli.jobs import Options, carry_out, show
+from cosmos_jobs.model import STARTS, Action
+from cosmos_jobs.render import plans
+
+
+@click.command("upscale")
+@click.argument("sources", metavar="rs_…|VIDEO...", nargs=-1, shell_complete=common.complete_ids)
+@click.option(
+    "--weight",
+    type=click.FloatRange(0, 1),
+    default=upscaling.WEIGHT,
+    show_default=True,
+    help="How closely the 4K video follows its source.",
+)
+@click.option("--prompt", "words", metavar="TEXT", default="", help="What the video shows.")
+@click.option(
+    "--engine",
+    type=click.Choice(["transfer1", "preview"]),
+    help="preview resizes without a model. The source's kind when it is left out.",
+)
+@click.option("--target", metavar="NAME", default="", help="Run on this target.")
+@click.option("--force", is_flag=True, help="Make again what is made.")
+@common.connecting()
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@common.project_option
+@common.verbosity
+def upscale_command(
+    sources: tuple[str, ...],
+    weight: float,
+    words: str,
+    engine: str | None,
+    target: str,
+    force: bool,
+    connect_timeout: float,
+    yes: bool,
+    dry_run: bool,
+    project: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Make 4K videos of finished runs, or of any video.
+
+    The 4K upscaler of Cosmos Transfer1 makes them, on a target that has the
+    engine transfer1. A run's prompt is its own unless --prompt says another;
+    a video file needs one. In a job file, `upscale:` does it for every run.
+
+    \b
+    Examples:
+      cosmos-jobs upscale rs_3f2a --target h100
+      cosmos-jobs upscale renders/pier.mp4 --prompt "A pier at dusk"
+      cosmos-jobs upscale rs_3f2a --engine preview      resized, without a model
+    """
+    if not sources:
+        click.echo(click.get_current_context().get_help())
+        return
+    ops = common.operations(project)
+    planned = ops.upscale(
+        sources, weight=weight, words=words, engine=engine or "", target=target, force=force
+    )
+    if dry_run:
+        show(planned, "text", quiet=quiet, verbose=verbose)
+        return
+    options = Options(connect_timeout_s=connect_timeout, yes=yes)
+    carry_out(ops, planned, options, quiet=quiet, verbose=verbose)
+    if not quiet and not plans.count(planned, Action.WAIT, *STARTS):
+        for each in planned.desired:
+            click.echo(str(ops.outputs.video(ops.get_run(each.run.id))))

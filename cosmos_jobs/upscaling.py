@@ -1,0 +1,43 @@
+"""Runs that make a 4K video of another run's output, or of any video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cosmos_jobs import identity, schema
+from cosmos_jobs.model import InputFile, Prompt, Run, Scalar
+
+UPSCALER = "transfer1"
+"""The engine whose 4K model works on the outputs of every real one."""
+
+STEPS = 10
+WEIGHT = 0.5
+RUN = "run"
+"""The input of such a prompt: the run whose output it works on, as its content is not known yet."""
+
+
+def upscaled(
+    words: str, inputs: Mapping[str, str], weight: float, fps: float, *, real: bool
+) -> tuple[Prompt, Run]:
+    """Return the run that enlarges a video of `fps` frames per second, and its prompt.
+
+    `inputs` are {"run": its id} or {"color": sha256}. Without a `real` model
+    it is the preview engine's. `weight` is 0–1.
+    """
+    prompt = identity.prompt(words, "", inputs)
+    params: dict[str, Scalar] = {"upscale": weight}
+    if real:
+        # Models take whole frames per second, and 24 where nothing else is said.
+        params |= {"num_steps": STEPS, "fps": max(1, int(fps))}
+    contract = schema.contract(UPSCALER if real else "preview")
+    return prompt, identity.run(prompt.id, contract, {}, params)
+
+
+def output(color: InputFile, run: Run) -> InputFile:
+    """Return a run's color video with the frames and frames per second of the run's output."""
+    most = run.params.get("max_frames")
+    frames = color.frames if most is None else min(color.frames, int(most))
+    # Only Transfer1 does not keep the frames per second of its input.
+    fps = run.params["fps"] if run.engine == UPSCALER else color.fps
+    return replace(color, frames=frames, fps=float(max(1, int(fps or 1))))

@@ -1,0 +1,292 @@
+"""From job file to manifest through the real adapters: stand-in models behind real SSH servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_jobs.files import sha256
+from tests import docker
+from tests.docker import Dockerd
+from tests.fixtures_ssh import Servers
+from tests.models import Models, mark
+from tests.remote import Remote
+from tests.servers import Home
+
+from .test_recording import RECORDING
+
+pytest_plugins = ["tests.fixtures_docker"]
+
+MODELS = ("transfer1", "transfer2.5", "cosmos3")
+FRAMES = {"transfer1": {}, "transfer2.5": {"max_frames": 9}, "cosmos3": {"max_frames": 9}}
+"""Transfer1 has no parameter to shorten a video."""
+
+
+class Studio:
+    """A project whose target `gpu` is a server on loopback with the three stand-in models."""
+
+    def __init__(self, folder: Path, home: Home, servers: Servers) -> None:
+        self.models = Models(folder / "the models", repositories=True)
+        self.project = Remote(folder / "project", home)
+        self.root = folder / "the root"
+        self._servers = servers
+
+    def open(self, *lines: str, contained: Mapping[str, Any] | None = None, **more: Any) -> None:
+        """Start the host; `lines` are of its sshd, `contained` is the `docker` of each engine."""
+        self._servers("gpu-1", *lines)
+        engines = {}
+        for engine in MODELS:
+            settings = more.pop("settings", {}) if engine == "transfer2.5" else {}
+            engines[engine] = {**self.models.installation(engine), **settings}
+            if contained:
+                engines[engine]["docker"] = contained
+        settings = {"hosts": ["gpu-1"], "root": str(self.root), "engines": engines, **more}
+        self.project.configure(gpu=settings)
+
+    def job(self, engine: str, **parts: Any) -> None:
+        """Write a job of an engine; `parts` replace what it has by default."""
+        document = {
+            "version": 1,
+            "name": "handover",
+            "engine": engine,
+            "videos": {"arms": str(RECORDING)},
+            "prompts": {"kitchen": "Two robot arms hand over a cup in a bright kitchen"},
+            "weights": {"edges": {"edge": 1.0}},
+            "params": FRAMES[engine],
+            **parts,
+        }
+        self.project.job.write_text(json.dumps(document))
+
+    def made(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return, for each run with a video, its manifest and the mark in that video."""
+        found = []
+        for path in sorted(self.project.root.glob("outputs/runs/*/manifest.json")):
+            manifest = json.loads(path.read_text())
+            found.append((manifest, mark(path.parent / manifest["output"]["name"])))
+        return found
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """Return the manifest of the one run of each engine."""
+        paths = self.project.root.glob("outputs/runs/*/manifest.json")
+        found = [json.loads(path.read_text()) for path in paths]
+        return {each["run"]["engine"]: each for each in found}
+
+    def states(self) -> Counter[str]:
+        return Counter(str(each["state"]) for each in self.project.runs())
+
+
+@pytest.fixture
+def studio(tmp_path: Path, ssh_home: Home, ssh_servers: Servers) -> Studio:
+    """Return a project that has no host yet."""
+    return Studio(tmp_path, ssh_home, ssh_servers)
+
+
+recording = pytest.mark.skipif(
+    not RECORDING.is_dir(), reason=f"the recording is not in {RECORDING}"
+)
+
+# --- the whole way ------------------------------------------------------------------------
+
+
+@recording
+@pytest.mark.parametrize("how", ["bare", "docker"])
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_recording_goes_through_a_model_to_videos_and_manifests(
+    request: pytest.FixtureRequest, studio: Studio, engine: str, how: str
+) -> None:
+    lines: tuple[str, ...] = ()
+    contained = None
+    if how == "docker":
+        daemon: Dockerd = request.getfixturevalue("dockerd")
+        lines = (f"SetEnv DOCKER_HOST={daemon.host}",)
+        contained = docker.settings()
+        place = str(studio.models.folder)
+        contained["volumes"] = [*contained.get("volumes", ()), f"{place}:{place}"]
+    studio.open(*lines, contained=contained)
+    weights = {"balanced": [0.25, 0.25, 0.25, 0.25], "edges": {"edge": 0.8}}
+    params = {**FRAMES[engine], "seed": [1, 2]}
+    studio.job(engine, weights=weights, params=params)
+
+    studio.project.run("apply", "jobs/small.yaml")
+    again = studio.project.run("apply", "jobs/small.yaml").stdout
+
+    assert "4 runs of 1 job file are up to date" in again
+    made = studio.made()
+    assert len(made) == 4
+    places = studio.project.root / "outputs" / "handover" / "kitchen"
+    assert len(list(places.glob("*.mp4"))) == 4
+    for manifest, found in made:
+        run = manifest["run"]
+        assert found["prompt"] == manifest["prompt"]["text"]
+        assert found["params"]["seed"] == run["params"]["seed"]
+        assert _weights(found) == run["weights"]
+        assert manifest["guardrails"]["requested"] is True
+        assert manifest["guardrails"]["effective"]
+        assert manifest["host"] == "gpu-1"
+        assert manifest["image" if how == "docker" else "commit"]
+        if how == "bare":
+            assert manifest["commit"].startswith(studio.models.commit(engine))
+        assert manifest["inputs"]["color"] == sha256(RECORDING / "color.mp4")
+        _check_controls(studio, manifest, found)
+        assert len(manifest["companions"]) == len({*manifest["companions"], run["id"]}) - 1
+
+
+def _weights(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return a mark's weights by our names of the controls."""
+    return {"vis" if hint == "blur" else hint: each for hint, each in found["weights"].items()}
+
+
+def _check_controls(studio: Studio, manifest: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Check that the model got the map of each control that we meant: by content."""
+    roles = {"seg": "segmentation", "blur": "vis"}
+    for hint, control in found["controls"].items():
+        given = Path(control["source"])
+        assert given.parent == studio.root / "inputs"
+        assert given.stem == manifest["inputs"][roles.get(hint, hint)] == sha256(given)
+
+
+# --- what was asked for -------------------------------------------------------------------
+
+
+@recording
+@pytest.mark.parametrize("engine", MODELS)
+def test_each_run_of_a_sweep_got_its_own_weights_and_nobody_elses(
+    studio: Studio, engine: str
+) -> None:
+    studio.open()
+    grid = {"edge": {"start": 0.1, "stop": 1, "step": 0.1}, "depth": [0.2, 0.7]}
+    studio.job(engine, weights={"grid": grid})
+
+    studio.project.run("apply", "jobs/small.yaml")
+
+    made = studio.made()
+    assert len(made) == 20
+    for manifest, found in made:
+        assert _weights(found) == manifest["run"]["weights"]
+    assert len({json.dumps(found["weights"], sort_keys=True) for _, found in made}) == 20
+    assert len(studio.models.ledger("load")) == 1
+
+
+@recording
+def test_what_preview_showed_is_what_the_model_gets(studio: Studio) -> None:
+    studio.open()
+    studio.job("transfer2.5", weights={"both": {"vis": 0.3, "edge": 0.7}})
+
+    studio.project.run("preview", "jobs/small.yaml")
+    studio.project.run("apply", "jobs/small.yaml")
+
+    manifests = studio.manifests()
+    shown, given = (manifests[engine] for engine in ("preview", "transfer2.5"))
+    maps = ("vis", "edge")
+    assert [given["inputs"][kind] for kind in maps] == [
+        shown["files"][f"controls/{kind}.mp4"] for kind in maps
+    ]
+
+
+# --- what goes wrong ----------------------------------------------------------------------
+
+
+def _prompts(*odd: str) -> dict[str, str]:
+    words = [*odd, *("good",) * (20 - len(odd))]
+    return {f"p{number}": f"{word} number {number}" for number, word in enumerate(words)}
+
+
+@recording
+@pytest.mark.parametrize(("driver", "loads"), [("warm", 1), ("native", 2)])
+def test_a_crash_and_a_block_among_twenty_cost_only_themselves(
+    studio: Studio, driver: str, loads: int
+) -> None:
+    studio.open(settings={"driver": driver, "idle_s": 2})
+    studio.job("transfer2.5", prompts=_prompts("good", "CRASH", "good", "GUARD-TEXT"))
+
+    said = studio.project.run("apply", "jobs/small.yaml", exit_code=1).stdout
+
+    assert studio.states() == {"succeeded": 18, "failed": 1, "blocked": 1}
+    assert len(studio.models.ledger("load")) == loads
+    made = Counter(line.name for line in studio.models.ledger("made"))
+    assert set(made.values()) == {1}
+    assert "the prompt asked for a crash" in said
+    assert "guardrail" in said
+
+
+@recording
+def test_a_run_that_kills_its_batch_twice_is_failed_and_the_others_are_made_once(
+    studio: Studio,
+) -> None:
+    studio.open(settings={"driver": "native"})
+    studio.job("transfer2.5", prompts=_prompts("good", "KILL", "good"))
+
+    studio.project.run("apply", "jobs/small.yaml", exit_code=1)
+
+    assert studio.states() == {"succeeded": 19, "failed": 1}
+    (bad,) = [each for each in studio.project.runs() if each["state"] == "failed"]
+    attempts = bad["attempts"]
+    assert isinstance(attempts, list)
+    assert [each["crashed"] for each in attempts] == [True, True]
+    begun = Counter(line.name for line in studio.models.ledger("begin"))
+    assert sorted(begun.values()) == [1] * 19 + [2]
+
+
+@recording
+@pytest.mark.parametrize("engine", ["transfer1", "cosmos3"])
+def test_models_that_fall_over_one_run_make_the_others(studio: Studio, engine: str) -> None:
+    studio.open()
+    studio.job(engine, prompts=_prompts("good", "OOM", "good", "GUARD-TEXT", "good"))
+
+    said = studio.project.run("apply", "jobs/small.yaml", exit_code=1).stdout
+
+    blocked = {"blocked": 1} if engine == "transfer1" else {}
+    assert studio.states() == {"succeeded": 20 - 1 - len(blocked), "failed": 1, **blocked}
+    assert "out of memory" in said
+    made = Counter(line.name for line in studio.models.ledger("made"))
+    assert made.total() == studio.states()["succeeded"]
+
+
+# --- again, and larger --------------------------------------------------------------------
+
+
+@recording
+@pytest.mark.parametrize("engine", MODELS)
+def test_reproduce_prints_commands_that_make_the_same_again(studio: Studio, engine: str) -> None:
+    studio.open()
+    studio.job(engine, weights={"both": {"vis": 0.3, "edge": 0.7}})
+    studio.project.run("apply", "jobs/small.yaml")
+    ((manifest, before),) = studio.made()
+
+    script = studio.project.run("reproduce", manifest["run"]["id"]).stdout
+    subprocess.run(["sh", "-s"], input=script, text=True, check=True, timeout=60)
+
+    again = [
+        mark(path)
+        for path in (studio.root / "reproduce").rglob("*.mp4")
+        if "control" not in path.name
+    ]
+    assert len(again) == 1
+    same = ("prompt", "negative", "weights", "hints", "video", "controls", "guardrails")
+    assert {key: again[0][key] for key in same} == {key: before[key] for key in same}
+    assert manifest["commit"] in script
+
+
+@recording
+def test_runs_are_upscaled_behind_those_that_they_work_on(studio: Studio) -> None:
+    studio.open()
+    studio.job("transfer2.5", upscale={"weight": 0.6})
+
+    plan = studio.project.run("plan", "jobs/small.yaml").stdout
+    studio.project.run("apply", "jobs/small.yaml")
+
+    assert "2 new" in plan
+    made = {manifest["run"]["engine"]: (manifest, found) for manifest, found in studio.made()}
+    source, _ = made["transfer2.5"]
+    large, found = made["transfer1"]
+    assert large["inputs"]["color"] == source["output"]["sha256"]
+    assert found["weights"] == {"upscale": 0.6}
+    assert found["params"]["num_steps"] == 10
+    assert Path(found["video"]).stem == source["output"]["sha256"]
+    assert "up to date" in studio.project.run("apply", "jobs/small.yaml").stdout

@@ -8,15 +8,19 @@ Data flows one way. A module may import those below it (kept by import-linter):
     scaffold            what `init` writes
     reconcile           carry a plan out: feed and watch the machines, record
     claims, orders      queue what is to start; make a batch ready to be sent
+    unwritten           jobs that no file asks for
     adopt, consult      what machines and outputs have of runs, by whomever
     jobfiles            job files from disk to jobs
     prune               remove runs, working files, the cache
     doctor              what a target's machines have and lack
+    reproduce           the commands that make a run again
     collect             read what batches have made, bring it into outputs/
     logs                what engines say, from where it was told last
+    controls            control maps for the models, computed here
     watches             batches in flight, and what was learnt of them
     sites               the machines of targets, ready to work
-    engines             how a model is called; `preview` is a program of its own
+    engines             how a model is called; `preview` is a program of its own, and
+                        `drivers` are run in the models' environments
     executors           how batches are queued on a host
     store               TinyDB: atomic file, lock, transactions
     inputs, outputs     the files that a job names, and those that runs leave
@@ -31,6 +35,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     estimate            how long a plan takes
     project             cosmos-jobs.yaml, frozen
     matrix              a job to prompts and runs
+    upscaling           runs that work on another run's output
     spec                a job file's text to a JobSpec, or all its problems
     targets             what is wrong with a project file's targets
     schema              JSON Schemas, and what violates them

@@ -46,6 +46,8 @@ def text(applied: Applied, root: Path) -> str:
         lines.append(
             f"A canary did not succeed: {len(applied.held_back):,} others were not started."
         )
+    elif any(each.state is State.PENDING for each in counted):
+        lines.append("The next apply starts what is pending, once what it works on is made.")
     lines += _places(
         applied.records, dict.fromkeys(j.spec.name for j in applied.planned.jobs), root
     )

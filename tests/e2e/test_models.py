@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from cosmos_jobs.files import sha256
@@ -19,6 +22,7 @@ from tests.models import Models, mark
 from tests.remote import Remote
 from tests.servers import Home
 
+from .conftest import film
 from .test_recording import RECORDING
 
 pytest_plugins = ["tests.fixtures_docker"]
@@ -290,3 +294,99 @@ def test_runs_are_upscaled_behind_those_that_they_work_on(studio: Studio) -> Non
     assert found["params"]["num_steps"] == 10
     assert Path(found["video"]).stem == source["output"]["sha256"]
     assert "up to date" in studio.project.run("apply", "jobs/small.yaml").stdout
+
+
+# --- files of one's own -------------------------------------------------------------------
+
+
+def picture(path: Path) -> Path:
+    """Write a small picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    assert cv2.imwrite(str(path), noise)
+    return path
+
+
+def test_an_image_becomes_an_image_that_is_found_again(studio: Studio) -> None:
+    studio.open()
+    picture(studio.project.root / "moths" / "one.png")
+    videos = {"one": {"color": "moths/one.png"}}
+    studio.job("transfer2.5", videos=videos, weights={"edges": {"edge": 1.0}})
+
+    studio.project.run("apply", "jobs/small.yaml")
+    (made,) = (studio.project.root / "outputs" / "handover" / "kitchen").iterdir()
+    before = made.read_bytes()
+    again = studio.project.run("apply", "jobs/small.yaml").stdout
+    for path in (studio.project.root / "outputs").rglob("*.jpg"):
+        path.unlink()
+    studio.project.run("fetch")
+    shutil.rmtree(studio.project.root / ".cosmos-jobs")
+    adopted = studio.project.run("adopt", "gpu").stdout
+
+    assert made.name == "edges.jpg"
+    assert mark(made)["params"]["max_frames"] == 1
+    assert made.read_bytes() == before
+    assert "up to date" in again
+    assert "Adopted 1 run." in adopted
+    assert "up to date" in studio.project.run("apply", "jobs/small.yaml").stdout
+    assert len(studio.models.ledger("made")) == 1
+
+
+def test_files_of_parameters_travel_by_content_and_are_known_by_it(studio: Studio) -> None:
+    studio.open()
+    look = picture(studio.project.root / "refs" / "it's dusk.jpg")
+    mask = studio.project.root / "masks" / "a.mp4"
+    film(mask, seed=5)
+    params = {
+        "image_context": "refs/it's dusk.jpg",
+        "masks": {"edge": "masks/a.mp4"},
+        "mask_prompt": {"depth": "the road"},
+    }
+    weights = {"both": {"edge": 0.5, "depth": 0.5}}
+    studio.job("transfer2.5", videos={"a": "clips/a"}, weights=weights, params=params)
+
+    studio.project.run("apply", "jobs/small.yaml")
+    look.rename(look.with_name("moved.jpg"))
+    params["image_context"] = "refs/moved.jpg"
+    studio.job("transfer2.5", videos={"a": "clips/a"}, weights=weights, params=params)
+    moved = studio.project.run("plan", "jobs/small.yaml").stdout
+    picture(look.with_name("moved.jpg")).write_bytes(
+        look.with_name("moved.jpg").read_bytes() + b"!"
+    )
+    changed = studio.project.run("plan", "jobs/small.yaml").stdout
+
+    ((manifest, found),) = studio.made()
+    used = found["params"]["image_context_path"]
+    assert sha256(Path(used)) == Path(used).stem == manifest["inputs"]["image_context"]
+    masked = found["controls"]["edge"]["mask"]["path"]
+    assert sha256(mask) == Path(masked).stem == manifest["inputs"]["masks.edge"]
+    assert found["controls"]["depth"]["mask"]["prompt"] == "the road"
+    assert "Nothing to do" in moved
+    assert "1 image_context" in changed
+
+
+def test_what_a_model_would_do_silently_is_in_the_plan(studio: Studio) -> None:
+    studio.open()
+    weights = {"strong": {"vis": 1.0, "edge": 1.0}}
+    studio.job("transfer1", videos={"a": "clips/a"}, weights=weights, params={"controls": "native"})
+
+    planned = studio.project.run("plan", "jobs/small.yaml")
+
+    said = " ".join(planned.stderr.split())
+    assert "above a sum of 1, the model scales them down" in said
+    assert "thresholds that it draws at random" in said
+    assert "Plan: 1 to run" in planned.stdout
+
+
+def test_what_a_model_would_refuse_starts_nothing(studio: Studio) -> None:
+    studio.open()
+    params = {"image_context": "refs/look.jpg"}
+    picture(studio.project.root / "refs" / "look.jpg")
+    weights = {"blurred": {"vis": 1.0}}
+    studio.job("transfer2.5", videos={"a": "clips/a"}, weights=weights, params=params)
+
+    refused = studio.project.run("apply", "jobs/small.yaml", exit_code=3).stderr
+
+    assert "error[engine-refuses]" in refused
+    assert "image_context" in refused
+    assert not studio.models.ledger()

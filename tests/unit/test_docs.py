@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_jobs import project, schema, spec
+from cosmos_jobs import checks, project, schema, spec
+from cosmos_jobs.engines import cosmos3, transfer1, transfer2_5
 from tests.conftest import Golden
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +78,14 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
 
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_page_of_engines_names_the_commits_that_the_adapters_were_written_for() -> None:
+    page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    written = {"transfer1": transfer1.COMMIT, "transfer2.5": transfer2_5.COMMIT}
+    written["cosmos3"] = cosmos3.COMMIT
+
+    assert checks.COMMITS == written
+    for engine, commit in written.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{engine}` |")]
+        assert f"`{commit}`" in row

@@ -68,11 +68,13 @@ def _record(document: Mapping[str, Any], output: Output) -> Record:
         document["target"],
         State.SUCCEEDED,
         started=document["started"],
+        finished=document.get("made"),
         host=document["host"],
         gpu=document["gpu"],
+        gpu_name=document.get("gpu_name", ""),
     )
-    run = Run(**document["run"])
-    return Record(run, document["jobs"], State.SUCCEEDED, "", (attempt,), output)
+    run, paths = Run(**document["run"]), document.get("paths", {})
+    return Record(run, document["jobs"], State.SUCCEEDED, "", (attempt,), output, paths)
 
 
 def _is_news(record: Record | None) -> bool:

@@ -88,7 +88,7 @@ class Claims:
             targets.setdefault(target, []).append(run_id)
         for target, runs in targets.items():
             records = [known.runs[run_id] for run_id in runs if run_id in known.states]
-            own = {attempt.batch for record in records for attempt in record.attempts}
+            own = {batch for record in records for batch in record.batches}
             sites = self._fleet.of(target)
             told = await asyncio.gather(*(self._asked(site, runs, own) for site in sites))
             if all(site.trouble for site in sites):
@@ -161,7 +161,8 @@ class Claims:
         sources: Mapping[str, Source],
     ) -> list[Batch]:
         sites = self._fleet.of(target)
-        attempts = {record.run.id: len(record.attempts) for record in records}
+        # How often each was given away: a batch that was given away once is never begun again.
+        given = {record.run.id: len(record.attempts) + len(record.passed) for record in records}
         alone = {record.run.id for record in records if lifecycle.is_suspect(record)}
 
         def key(run: Run) -> str:
@@ -173,7 +174,7 @@ class Claims:
             for engine in dict.fromkeys(record.run.engine for record in records)
             for batch in batching.group(
                 [record.run for record in records if record.run.engine == engine],
-                attempts,
+                given,
                 target,
                 key,
                 sites[0].target.max_batch,

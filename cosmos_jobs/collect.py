@@ -14,6 +14,7 @@ from cosmos_jobs import digests, documents, files
 from cosmos_jobs.errors import TransferError
 from cosmos_jobs.model import Outcome, Output, PromptRecord, Record, State, Status
 from cosmos_jobs.outputs import MANIFEST, NAMES, Outputs
+from cosmos_jobs.redaction import masked
 from cosmos_jobs.sites import Site
 from cosmos_jobs.watches import Watch
 
@@ -35,8 +36,14 @@ async def look(site: Site, watches: Sequence[Watch]) -> bool:
         watch.texts.update(texts.get(watch.batch.id, {}))
         watch.status, watch.looked = status, True
         told = watch.engine.outcomes(watch.batch, status, watch.texts)
-        watch.outcomes = {**told, **watch.outcomes}
+        covered = {run: _covered(outcome, site) for run, outcome in told.items()}
+        watch.outcomes = {**covered, **watch.outcomes}
     return changed
+
+
+def _covered(outcome: Outcome, site: Site) -> Outcome:
+    """Return the outcome without secrets: an exception may have quoted one."""
+    return replace(outcome, reason=masked(outcome.reason, site.secrets))
 
 
 def _unread(watch: Watch, status: Status) -> list[str]:
@@ -150,6 +157,7 @@ def _manifest(
         "run": asdict(record.run),
         "prompt": {**documents.prompt_document(prompt), "id": prompt.prompt.id},
         "jobs": record.jobs,
+        "paths": record.files,
         "output": asdict(made.output),
         "files": made.files,
         "inputs": given.inputs if given else prompt.prompt.inputs,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Controls:
             asked = Path(folder) / "maps.jsonl"
             asked.write_bytes(b"".join(lines))
             said, errors = await self._run(asked)
-        told = {str(each["id"]): _made(each) for each in map(orjson.loads, said.splitlines())}
+        told = {str(each["id"]): _made(each) for each in _read(said)}
         last = errors.strip().rpartition("\n")[2] or "the program ended without a word"
         return {content: told.get(name, last) for name, content in names.items()}
 
@@ -83,8 +84,11 @@ class Controls:
         finally:
             if process.returncode is None:
                 process.terminate()
-                async with asyncio.timeout(END_TIMEOUT_S):
-                    await process.wait()
+                try:
+                    async with asyncio.timeout(END_TIMEOUT_S):
+                        await process.wait()
+                except TimeoutError:
+                    process.kill()
         return out.decode(), err.decode(errors="replace")
 
 
@@ -97,6 +101,13 @@ def _line(name: str, wanted: Wanted) -> bytes:
         "params": dict(wanted.params),
     }
     return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _read(said: str) -> Iterator[Mapping[str, str]]:
+    """Yield what the program said; its last line may be cut, when it was killed."""
+    for line in said.splitlines():
+        with suppress(orjson.JSONDecodeError):
+            yield orjson.loads(line)
 
 
 def _made(told: Mapping[str, str]) -> Made | str:

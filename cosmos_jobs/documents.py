@@ -42,6 +42,7 @@ def record(run_id: str, document: Document) -> Record:
         tuple(_attempt(each) for each in document.get("attempts", ())),
         None if output is None else Output(**output),
         document.get("files", {}),
+        tuple(document.get("passed", ())),
     )
 
 
@@ -65,6 +66,8 @@ def record_document(record: Record) -> Document:
         document["output"] = asdict(record.output)
     if record.files:
         document["files"] = dict(record.files)
+    if record.passed:
+        document["passed"] = list(record.passed)
     return document
 
 
@@ -181,7 +184,7 @@ def describe(described: Described) -> bytes:
         "client": described.client,
         **batch_document(described.batch),
         "records": {
-            each.run.id: record_document(replace(each, state=State.PENDING, attempts=()))
+            each.run.id: record_document(replace(each, state=State.PENDING, attempts=(), passed=()))
             for each in described.records
         },
         "prompts": {each.prompt.id: prompt_document(each) for each in described.prompts},

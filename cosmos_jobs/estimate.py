@@ -30,6 +30,9 @@ SPREAD = 1.1
 MIN_LIMIT_S = 600
 """No batch is stopped earlier because of an estimate."""
 
+CHUNK_LIMIT_S = 3600
+"""What a chunk of a run may take, in the usual number of steps, while nothing is known."""
+
 FIRST_START_S = 7200
 """What a batch may take longer while only tables tell: its start is unknown, with downloads."""
 
@@ -387,10 +390,14 @@ def expected(batch: Iterable[Work], history: History, machine: Machine) -> Expec
     )
 
 
-def limit_s(expected: Expected, factor: float) -> int | None:
-    """Return after how long a batch is stopped: `factor` times what it takes, if that is known."""
+def limit_s(expected: Expected, factor: float, works: Sequence[Work]) -> int:
+    """Return after how long a batch is stopped: `factor` times what it takes, if that is known.
+
+    Where it is not, an hour for each chunk of its runs, `works`: what hangs is to end some day.
+    """
     if expected.unknown or not expected.seconds:
-        return None
+        chunks = (max(1.0, _amount(*work) / STEPS) for work in works)
+        return FIRST_START_S + math.ceil(CHUNK_LIMIT_S * sum(chunks))
     limit = max(MIN_LIMIT_S, math.ceil(expected.seconds * factor))
     return limit if expected.batches else limit + FIRST_START_S
 

@@ -110,9 +110,13 @@ def unseen(record: Record, batch: Batch, reason: str) -> Record:
 
 
 def _never_begun(record: Record) -> Record:
-    """Return the record as before its last attempt, which was none: it costs it nothing."""
-    attempts = record.attempts[:-1]
-    return replace(record, state=State.PENDING, reason="", attempts=attempts)
+    """Return the record as before its last attempt, which was none: it costs it nothing.
+
+    The batch is remembered: its machine has it down for the run.
+    """
+    *attempts, last = record.attempts
+    passed = (*record.passed, last.batch)
+    return replace(record, state=State.PENDING, reason="", attempts=tuple(attempts), passed=passed)
 
 
 def _state(

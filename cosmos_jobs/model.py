@@ -392,6 +392,7 @@ class Record:
     """What the store knows about a run; `jobs` maps each job that asks for it to its place.
 
     `files` maps parameters whose value is a file to its path as last seen.
+    `passed` are the batches that it was given to and that never came to it.
     """
 
     run: Run
@@ -401,6 +402,12 @@ class Record:
     attempts: tuple[Attempt, ...] = ()
     output: Output | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    passed: tuple[str, ...] = ()
+
+    @property
+    def batches(self) -> frozenset[str]:
+        """The batches that it was ever given to."""
+        return frozenset((*(attempt.batch for attempt in self.attempts), *self.passed))
 
     @property
     def last(self) -> Attempt | None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from cosmos_jobs.reconcile import Reconciler, Until
 
 PATIENCE = 3
-"""How often an apply takes up again what was left unfinished, while none of it gets finished."""
+"""How often an apply takes up again what was left unfinished, while nothing gets made."""
 
 PENDING = frozenset({State.PENDING})
 UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
@@ -196,13 +196,14 @@ class WorkflowOperations:
                 starts = {run_id: n for run_id, n in starts.items() if run_id not in first}
             patience = PATIENCE
             while patience:
+                before = self._made(wanted)
                 ready = self._ready(planned, starts)
                 started |= await self._round(reconciler, planned, ready, wanted, until)
-                left = self._left_over(wanted, started)
-                if not self._ready(planned, left):
+                waiting = {run_id: n for run_id, n in starts.items() if run_id not in ready}
+                starts = waiting | self._left_over(wanted, started)
+                if reconciler.gave_up or not self._ready(planned, starts):
                     break
-                patience = PATIENCE if len(left) < len(starts) else patience - 1
-                starts = left
+                patience = PATIENCE if self._made(wanted) > before else patience - 1
             return self._outcome(planned, wanted, started, reconciler, held_back)
         finally:
             await reconciler.close()
@@ -275,11 +276,19 @@ class WorkflowOperations:
         if not after:
             return dict(starts)
         states = self.store.snapshot().states
+        made = {each for each in after.values() if states.get(each) is State.SUCCEEDED}
+        # What is to be made anew is as good as not made.
+        ready = made - starts.keys()
         return {
             run_id: attempts
             for run_id, attempts in starts.items()
-            if run_id not in after or states.get(after[run_id]) is State.SUCCEEDED
+            if run_id not in after or after[run_id] in ready
         }
+
+    def _made(self, wanted: Collection[str]) -> int:
+        """Return how many of the runs are made."""
+        states = self.store.snapshot().states
+        return sum(states.get(run_id) is State.SUCCEEDED for run_id in wanted)
 
     def _left_over(self, wanted: Collection[str], started: Collection[str]) -> dict[str, int]:
         """Return the runs to take up again, with attempts.
@@ -542,31 +551,54 @@ class WorkflowOperations:
             chosen |= dict.fromkeys(each for each in found if known.states[each] in states)
         return tuple(chosen)
 
-    def retrying(self, run_ids: Sequence[str], target: str = "") -> Planned:
-        """Return the plan that starts runs again, from the job files that ask for them.
+    def retrying(
+        self, run_ids: Sequence[str], target: str = "", *, is_choice: bool = True
+    ) -> Planned:
+        """Return the plan that starts runs again, where they ran last, or on `target`.
 
-        They run where they ran last, or on `target`. Raises UsageError for one
-        that no job file asks for any more, and when that was on several targets.
+        Job files say what they ask for now; a run that belongs to no job is as
+        the store has it. Raises UsageError for one that no job file asks for
+        any more, unless it is not the user's own choice, and when that was on
+        several targets.
         """
+        from cosmos_jobs import unwritten
+
         known = self.store.snapshot()
-        last = sorted({each.target for run_id in run_ids if (each := known.runs[run_id].last)})
-        if not target and len(last) > 1:
-            raise UsageError(
-                f"these runs were on several targets: {', '.join(last)}",
-                hint="say where they are to run now: --target NAME, or name fewer",
-            )
         root = self.project.root
+        alone = [run_id for run_id in run_ids if not known.runs[run_id].jobs]
         paths: dict[str, None] = {}
         for run_id in run_ids:
             asking = [known.jobs.get(job, "") for job in known.runs[run_id].jobs]
             there = next((path for path in asking if path and (root / path).exists()), None)
-            if there is None:
+            if there is not None:
+                paths[str(root / there)] = None
+            elif is_choice and run_id not in alone:
                 raise UsageError(
                     f"the job file that asked for {run_id} is gone", hint="restore it, then retry"
                 )
-            paths[str(root / there)] = None
-        where = target or "".join(last)
-        return self.plan(Selection(tuple(paths), where, only=tuple(run_ids), force=True))
+        where = target or self._last_target(run_ids, known)
+        jobs, problems = (
+            jobfiles.load(self.project, tuple(paths), target=where) if paths else ((), ())
+        )
+        if alone:
+            jobs = (*jobs, unwritten.again(known, alone, root, where))
+        asked = {each.run.id for job in jobs for each in job.expansion.runs}
+        only = tuple(run_id for run_id in run_ids if is_choice or run_id in asked)
+        if not only:
+            raise UsageError(
+                "no job asks for any of these runs", hint="name them: cosmos-jobs retry rs_…"
+            )
+        return self._planned(Selection(tuple(paths), where, only=only, force=True), jobs, problems)
+
+    def _last_target(self, run_ids: Sequence[str], known: Snapshot) -> str:
+        """Return the one target where runs were last; UsageError when there are several."""
+        last = sorted({each.target for run_id in run_ids if (each := known.runs[run_id].last)})
+        if len(last) > 1:
+            raise UsageError(
+                f"these runs were on several targets: {', '.join(last)}",
+                hint="say where they are to run now: --target NAME, or name fewer",
+            )
+        return "".join(last)
 
     def _relative(self, name: str) -> str:
         path, root = Path(name).resolve(), self.project.root.resolve()
@@ -834,7 +866,7 @@ def _canaries(planned: Planned, starts: Mapping[str, int], count: int) -> dict[s
     first: dict[str, int] = {}
     for job in planned.jobs:
         for each in job.expansion.runs:
-            if each.run.id not in starts or each.run.id in first:
+            if each.run.id not in starts or each.run.id in first or each.after:
                 continue
             engine, prompt = each.run.engine, job.expansion.prompts[each.run.prompt_id].prompt
             kind = job.target, engine, engines.get(engine).batch_key(each.run, prompt)

@@ -186,7 +186,7 @@ class Orders:
         described = Described(batch, self._project.client, tuple(records), tuple(prompts.values()))
         return documents.describe(described)
 
-    def _limit_s(self, target: Target, batch: Batch, known: Snapshot) -> int | None:
+    def _limit_s(self, target: Target, batch: Batch, known: Snapshot) -> int:
         """Return how long a batch may take: what was set, else a multiple of what is expected."""
         if target.run_timeout_s is not None:
             return math.ceil(len(batch.runs) * target.run_timeout_s)
@@ -197,7 +197,7 @@ class Orders:
         history = self._history
         gpus = target.gpus_per_batch if target.gpus else 0
         expected = estimate.expected(work, history, history.machine(target.name, target.gpu, gpus))
-        return estimate.limit_s(expected, target.timeout_factor)
+        return estimate.limit_s(expected, target.timeout_factor, work)
 
 
 def _place(site: Site, file: _File) -> str:

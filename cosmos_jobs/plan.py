@@ -135,7 +135,8 @@ def _why(before: Record, now: Desired, known: Snapshot, sources: Mapping[str, So
         # Another engine has other parameters: there is no telling them apart.
         found = [f"engine {old.engine} → {new.engine}"]
     else:
-        found = [*_differences("", old.params, new.params)]
+        files = before.files.keys() | now.files.keys()
+        found = [*_differences("", old.params, new.params, files)]
         zero = dict.fromkeys(CONTROLS, 0)
         found += _differences("weight of ", {**zero, **old.weights}, {**zero, **new.weights})
         if old.contract != new.contract:
@@ -148,9 +149,19 @@ def _why(before: Record, now: Desired, known: Snapshot, sources: Mapping[str, So
     return ", ".join(found) or "new"
 
 
-def _differences(kind: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
+def _differences(
+    kind: str,
+    old: Mapping[str, object],
+    new: Mapping[str, object],
+    files: Collection[str] = (),
+) -> Iterator[str]:
+    """Say what has another value; of those that are `files` a digest would say nothing."""
     for name in dict.fromkeys((*old, *new)):
-        if old.get(name) != new.get(name):
+        if old.get(name) == new.get(name):
+            continue
+        if name in files:
+            yield f"another file of {name}" if new.get(name) else f"no file of {name}"
+        else:
             yield f"{kind}{name} {_shown(old.get(name))} → {_shown(new.get(name))}"
 
 

@@ -82,6 +82,8 @@ class Reconciler:
         self._seen: set[str] = set()
         self._said: set[str] = set()
         self._write_s = 0.0
+        self.gave_up = False
+        """Whether a run failed where the first failure is to stop all."""
 
     async def claim(self, claim: Claim) -> frozenset[str]:
         """Record what the jobs desire, and queue runs; return those that are queued now."""
@@ -162,6 +164,7 @@ class Reconciler:
                 self._staff(until)
                 self._check_tasks()
                 if self._record() and self._fail_fast:
+                    self.gave_up = True
                     await self._stop(everywhere=True)
                 self._tell()
                 if all(self._is_done(watch, until) for watch in self._watches.values()):
@@ -226,7 +229,7 @@ class Reconciler:
         known = {}
         for run_id in batch.runs:
             record = self._known.runs[run_id] if run_id in self._known.states else None
-            tried = {attempt.batch for attempt in record.attempts} if record else set()
+            tried = record.batches if record else frozenset()
             others = self._claims.held.get(run_id, set())
             known[run_id] = tuple(sorted((tried | others) - {batch.id}))
         claimed = batch.id in self._claims.claimed

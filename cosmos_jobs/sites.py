@@ -30,6 +30,7 @@ class Site:
     host: Host
     executor: Executor
     ahead: int
+    secrets: frozenset[str] = frozenset()
     trouble: HostError | None = None
     is_silent: bool = False
 
@@ -54,17 +55,18 @@ class Access:
 
 def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, ...]:
     """Return the machines of a target; none is connected to yet."""
-    secrets = {
+    secrets = frozenset(
         value
         for installation in target.engines.values()
         for value in project.secrets(installation).values()
-    }
+    )
     return tuple(
         Site(
             target,
             host,
             ProcessExecutor(host, target, project.client, project.identity, secrets=secrets),
             target.slots,
+            secrets,
         )
         for host in open_hosts(project, target, access)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cosmos_jobs import digests, jobfiles, upscaling, yamltext
 from cosmos_jobs.errors import UsageError
@@ -15,6 +16,7 @@ from cosmos_jobs.model import (
     JobSpec,
     Limits,
     Prompt,
+    PromptRecord,
     Record,
     Run,
     Snapshot,
@@ -113,6 +115,41 @@ class Upscaling:
     ) -> tuple[Prompt, Run]:
         real = (self._wish.engine or engine) != ENGINE
         return upscaling.upscaled(words, inputs, self._wish.weight, fps, real=real)
+
+
+def again(known: Snapshot, run_ids: Sequence[str], root: Path, target: str) -> Job:
+    """Return the job that makes runs as the store has them; paths are relative to `root`."""
+    records = [known.runs[run_id] for run_id in run_ids]
+    prompts = {each.run.prompt_id: known.prompts[each.run.prompt_id] for each in records}
+    sources = {key: _source(prompt, root) for key, prompt in prompts.items()}
+    runs = tuple(_known(record, prompts[record.run.prompt_id], root) for record in records)
+    engines = ", ".join(dict.fromkeys(each.run.engine for each in records))
+    return Job(_spec(" ".join(run_ids), engines, target), target, Expansion(sources, runs))
+
+
+def _known(record: Record, prompt: PromptRecord, root: Path) -> Desired:
+    run = record.run
+    files = {
+        name: _as_seen(root / path, str(run.params[name])) for name, path in record.files.items()
+    }
+    after = prompt.prompt.inputs.get(upscaling.RUN, "")
+    return Desired(run, "", prompt.name, run.id, files, after)
+
+
+def _source(record: PromptRecord, root: Path) -> Source:
+    """Return a stored prompt as a source; its color video has the frames that are known of it."""
+    inputs = record.prompt.inputs
+    files = {
+        role: _as_seen(root / path, inputs[role], record.frames)
+        for role, path in record.files.items()
+    }
+    files.setdefault("color", _as_seen(root, "", record.frames))
+    return Source(record.prompt, record.name, record.video, files)
+
+
+def _as_seen(path: Path, sha256: str, frames: int = 0) -> InputFile:
+    """Return a file as the store knows it; its size and pixels do not matter any more."""
+    return InputFile(path, sha256, 0, frames, 0, 0, 0.0)
 
 
 def _desired(run: Run, place: str, after: str = "") -> Desired:

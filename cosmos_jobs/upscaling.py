@@ -28,8 +28,8 @@ def upscaled(
     prompt = identity.prompt(words, "", inputs)
     params: dict[str, Scalar] = {"upscale": weight}
     if real:
-        # Models take whole frames per second, and 24 where nothing else is said.
-        params |= {"num_steps": STEPS, "fps": max(1, int(fps))}
+        # The model writes whole frames per second.
+        params |= {"num_steps": STEPS, "fps": max(1, round(fps))}
     contract = schema.contract(UPSCALER if real else "preview")
     return prompt, identity.run(prompt.id, contract, {}, params)
 
@@ -38,6 +38,15 @@ def output(color: InputFile, run: Run) -> InputFile:
     """Return a run's color video with the frames and frames per second of the run's output."""
     most = run.params.get("max_frames")
     frames = color.frames if most is None else min(color.frames, int(most))
-    # Only Transfer1 does not keep the frames per second of its input.
-    fps = run.params["fps"] if run.engine == UPSCALER else color.fps
-    return replace(color, frames=frames, fps=float(max(1, int(fps or 1))))
+    return replace(color, frames=frames, fps=float(max(1.0, _fps(color.fps, run))))
+
+
+def _fps(fps: float, run: Run) -> float:
+    """Return the frames per second of a run's output, of an input of `fps`."""
+    match run.engine:
+        case "transfer1":
+            return float(run.params["fps"] or fps)
+        case "transfer2.5":
+            # Cut, not rounded: 29.97 becomes 29 (COSMOS.md 2.4).
+            return int(fps)
+    return fps

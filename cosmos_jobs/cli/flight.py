@@ -215,7 +215,7 @@ def retry_command(
     if not runs:
         common.echo("Nothing to retry.")
         return
-    planned = ops.retrying(runs, target)
+    planned = ops.retrying(runs, target, is_choice=bool(names))
     jobs.carry_out(
         ops,
         planned,
@@ -265,5 +265,6 @@ def _end(done: Followed, root: Path, *, quiet: bool, verbose: bool, failing: boo
     common.tell_troubles(done.troubles)
     if done.troubles:
         click.get_current_context().exit(HostError.exit_code)
-    if failing and any(record.state in RETRIED | {State.BLOCKED} for record in done.records):
+    unmade = RETRIED | {State.BLOCKED, State.PENDING}
+    if failing and any(record.state in unmade for record in done.records):
         click.get_current_context().exit(1)

@@ -74,6 +74,12 @@ _BLOCKED = re.compile(r"Guardrail blocked (prompt|video)")
 _TROUBLE = re.compile(r"(?:Error generating|Skipping) sample '([^'\n]+)': *([^\n]*)")
 
 
+_PASSED_OVER = Outcome(
+    State.FAILED,
+    "the model failed at it and went on\nwhy is in its batch's log: cosmos-jobs logs RUN",
+)
+
+
 class Cosmos3Engine:
     """Runs `cosmos_framework.scripts.inference` from a checkout of cosmos-framework."""
 
@@ -137,6 +143,8 @@ class Cosmos3Engine:
         if status.life is not Life.EXITED:
             return told
         begun = [run for run in prompts if reading.began(run)]
+        # It goes on after one that failed, and says why in its log, of which there is the end only.
+        told |= {run: _PASSED_OVER for run in begun[:-1] if run not in told}
         left = endings.after_exit(tuple(prompts), told, begun, status)
         never_asked = dict.fromkeys(batch.runs, endings.NEVER_BEGAN)
         return {**never_asked, **left, **told}

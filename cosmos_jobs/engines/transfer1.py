@@ -143,7 +143,8 @@ class Transfer1Engine:
         return Command(
             (*_launcher(setup), PROGRAM, *_options(first.run, setup)),
             {name: text.encode("ascii") for name, text in files.items()},
-            {"PYTHONPATH": setup.path},
+            # The model writes prompts in the machine's encoding, after all the work.
+            {"PYTHONPATH": setup.path, "PYTHONUTF8": "1"},
             setup.path,
         )
 

@@ -101,7 +101,7 @@ class ProcessExecutor:
             "image": installation.docker.image if installation.docker else "",
             "limit": order.limit_s or "",
             "secrets": " ".join(scripts.references(installation)),
-            "checkout": installation.path,
+            "checkout": scripts.checkout(installation),
             "asked": documents.ASKED,
             "server": scripts.server_key(order.command, installation),
             "patience": scripts.KILL_AFTER_S,

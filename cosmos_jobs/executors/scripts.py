@@ -100,6 +100,18 @@ def server_key(command: Command, installation: Installation) -> str:
     return hashlib.sha256(json.dumps(shared).encode()).hexdigest()
 
 
+def checkout(installation: Installation) -> str:
+    """Return where the model's checkout is on the machine itself; empty when it is in an image."""
+    path = installation.path
+    if installation.docker is None or not path:
+        return path
+    for volume in installation.docker.volumes:
+        there, inside = volume.split(":")[:2]
+        if path == inside or path.startswith(f"{inside.rstrip('/')}/"):
+            return there + path.removeprefix(inside.rstrip("/"))
+    return ""
+
+
 def environment(command: Command, installation: Installation) -> Mapping[str, str]:
     """Return the variables of an engine that are no secrets."""
     plain = {name: value for name, value in installation.env.items() if not is_reference(value)}

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from cosmos_jobs.errors import HostError
 from cosmos_jobs.hosts.scripts import cannot_write
 from cosmos_jobs.hosts.sources import SourceChanged, opened
 from cosmos_jobs.protocols import Completed, Upload
+
+MIN_AGE_S = 3600
+"""Younger inputs may have been brought for a batch that is about to come."""
 
 _BATCH = re.compile(r"ba_[0-9a-f]{16}")
 # Its sha256; in front of it the mark of a copy that was cut.
@@ -105,17 +109,23 @@ def sweep(root: Path, batches: Collection[str], inputs: Collection[str]) -> int:
     """Delete the batches and inputs below `root` that are not named; return the bytes freed.
 
     Only files that cosmos-jobs itself names like this are touched; an input
-    is named by its sha256.
+    is named by its sha256. What the batches read stays, and while there are
+    any, what is young: it may be for one that is about to come.
     """
     old = [
         each
         for each in root.glob("batches/ba_*")
         if _BATCH.fullmatch(each.name) and each.name not in batches and not each.is_symlink()
     ]
+    young = time.time() - MIN_AGE_S
+    read = {sha256 for each in batches for sha256 in _lines(root / "batches" / each / "inputs")}
+    read.update(inputs)
     unused = [
         each
         for each in root.glob("inputs/*")
-        if (found := _INPUT.fullmatch(each.name)) and found[1] not in inputs
+        if (found := _INPUT.fullmatch(each.name))
+        and found[1] not in read
+        and not (batches and each.stat().st_ctime > young)
     ]
     freed = sum(_freed(file) for folder in old for file in folder.rglob("*") if file.is_file())
     freed += sum(_freed(file) for file in unused)
@@ -124,6 +134,14 @@ def sweep(root: Path, batches: Collection[str], inputs: Collection[str]) -> int:
     for file in unused:
         file.unlink(missing_ok=True)
     return freed
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file; none when it is not there yet."""
+    try:
+        return path.read_text().split()
+    except FileNotFoundError:
+        return []
 
 
 def _freed(path: Path) -> int:

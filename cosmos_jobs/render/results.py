@@ -11,7 +11,7 @@ from typing import Any
 from click import style
 
 from cosmos_jobs import schema
-from cosmos_jobs.model import IN_FLIGHT, Applied, Followed, PromptRecord, Record, Run, State
+from cosmos_jobs.model import IN_FLIGHT, Applied, Followed, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
 
 SHOWN = 20
@@ -46,8 +46,8 @@ def text(applied: Applied, root: Path) -> str:
         lines.append(
             f"A canary did not succeed: {len(applied.held_back):,} others were not started."
         )
-    elif any(each.state is State.PENDING for each in counted):
-        lines.append("The next apply starts what is pending, once what it works on is made.")
+    else:
+        lines += _unbegun(counted)
     lines += _places(
         applied.records, dict.fromkeys(j.spec.name for j in applied.planned.jobs), root
     )
@@ -62,9 +62,15 @@ def followed(done: Followed, root: Path) -> str:
         for record in done.records
     }
     failures = _failures(done.records, places, "Retry: cosmos-jobs retry")
-    lines = [*failures, f"{', '.join(_counts(done.records))}."]
+    lines = [*failures, f"{', '.join(_counts(done.records))}.", *_unbegun(done.records)]
     jobs = dict.fromkeys(job for record in done.records for job in record.jobs)
     return "\n".join([*lines, *_places(done.records, jobs, root), *_going_on(done.records)])
+
+
+def _unbegun(records: Iterable[Record]) -> Iterator[str]:
+    """Say how runs go on that never began: their batch ended before, or what they work on."""
+    if any(record.state is State.PENDING for record in records):
+        yield "What is pending did not begin. Start it: cosmos-jobs apply"
 
 
 def _counts(records: Iterable[Record]) -> list[str]:
@@ -128,7 +134,7 @@ def run(
         "prompt": f"{made.prompt_id}  {prompt.prompt.text if prompt else ''}".rstrip(),
         "engine": f"{made.engine} (contract {made.contract})",
         "weights": ", ".join(f"{name} {value:g}" for name, value in made.weights.items()),
-        **_params(made),
+        **_params(record),
         "sha256": record.output.sha256 if record.output else "",
         "frames": str(record.output.frames) if record.output else "",
     }
@@ -142,12 +148,13 @@ def run(
     return "\n".join(lines)
 
 
-def _params(run: Run) -> dict[str, str]:
+def _params(record: Record) -> dict[str, str]:
     """Return the parameters of a run; of those that most runs lack only the ones it has."""
+    run = record.run
     contract = schema.contract(run.engine)
     usual = {name for name in schema.settable(contract) if "." not in name}
     return {
-        name: "none" if value is None else str(value)
+        name: "none" if value is None else record.files.get(name, str(value))
         for name, value in run.params.items()
         if name in usual or value != contract.defaults.get(name)
     }

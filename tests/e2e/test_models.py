@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -362,7 +365,7 @@ def test_files_of_parameters_travel_by_content_and_are_known_by_it(studio: Studi
     assert sha256(mask) == Path(masked).stem == manifest["inputs"]["masks.edge"]
     assert found["controls"]["depth"]["mask"]["prompt"] == "the road"
     assert "Nothing to do" in moved
-    assert "1 image_context" in changed
+    assert "+ 1 another file of image_context" in changed
 
 
 def test_what_a_model_would_do_silently_is_in_the_plan(studio: Studio) -> None:
@@ -390,3 +393,187 @@ def test_what_a_model_would_refuse_starts_nothing(studio: Studio) -> None:
     assert "error[engine-refuses]" in refused
     assert "image_context" in refused
     assert not studio.models.ledger()
+
+
+# --- what stops on the way ----------------------------------------------------------------
+
+DIES_AT_THE_SECOND_ROUND = """
+import os, sys
+from cosmos_jobs.cli import main
+from cosmos_jobs.reconcile import Reconciler
+settle, calls = Reconciler.settle, []
+async def dying(self, *arguments):
+    calls.append(1)
+    if len(calls) == 2:
+        os._exit(9)
+    return await settle(self, *arguments)
+Reconciler.settle = dying
+sys.argv = ["cosmos-jobs", "apply"]
+main()
+"""
+
+
+def test_an_apply_that_dies_before_the_rest_is_sent_again_leaves_nothing_stuck(
+    studio: Studio,
+) -> None:
+    studio.open()
+    prompts = _prompts("GUARD-TEXT", "fine", "well")
+    kept = {name: prompts[name] for name in ("p0", "p1", "p2")}
+    studio.job("transfer1", videos={"a": "clips/a"}, prompts=kept)
+
+    died = subprocess.run(
+        [sys.executable, "-c", DIES_AT_THE_SECOND_ROUND],
+        cwd=studio.project.root,
+        env={**os.environ, **studio.project.home.environment},
+        timeout=60,
+    )
+    states = studio.states()
+    studio.project.run("apply", "jobs/small.yaml", exit_code=1)
+
+    assert died.returncode == 9
+    assert states == {"blocked": 1, "queued": 2}
+    assert studio.states() == {"blocked": 1, "succeeded": 2}
+
+
+def test_fail_fast_does_not_go_on_with_what_never_began(studio: Studio) -> None:
+    studio.open()
+    prompts = _prompts("OOM", "good", "good")
+    kept = {name: prompts[name] for name in ("p0", "p1", "p2")}
+    studio.job("transfer1", videos={"a": "clips/a"}, prompts=kept)
+
+    studio.project.run("apply", "jobs/small.yaml", "--fail-fast", exit_code=1)
+
+    assert len(studio.models.ledger("load")) == 1
+    assert studio.states() == {"failed": 1, "pending": 2}
+
+
+def test_a_machine_that_fails_at_everything_is_not_tried_with_every_run(studio: Studio) -> None:
+    studio.open()
+    studio.job("transfer1", videos={"a": "clips/a"}, prompts=_prompts(*("OOM",) * 20))
+
+    said = studio.project.run("apply", "jobs/small.yaml", exit_code=1).stdout
+
+    assert len(studio.models.ledger("load")) == 3
+    assert studio.states() == {"failed": 3, "pending": 17}
+    assert "What is pending did not begin. Start it: cosmos-jobs apply" in said
+
+
+def test_watch_says_that_work_is_left(studio: Studio) -> None:
+    studio.open()
+    prompts = _prompts("GUARD-TEXT", "fine")
+    kept = {name: prompts[name] for name in ("p0", "p1")}
+    studio.job("transfer1", videos={"a": "clips/a"}, prompts=kept)
+    studio.project.run("apply", "jobs/small.yaml", "--detach")
+
+    said = studio.project.run("watch", exit_code=1).stdout
+
+    assert "Start it: cosmos-jobs apply" in said
+    assert studio.states() == {"blocked": 1, "pending": 1}
+
+
+def test_what_hangs_many_gpus_ends_at_the_limit_and_costs_only_itself(studio: Studio) -> None:
+    studio.open(gpus=2, gpus_per_batch=2, run_timeout_s=2)
+    prompts = _prompts("good", "GUARD-TEXT", "fine")
+    kept = {name: prompts[name] for name in ("p0", "p1", "p2")}
+    studio.job("transfer2.5", videos={"a": "clips/a"}, prompts=kept)
+
+    studio.project.run("apply", "jobs/small.yaml", exit_code=1)
+
+    assert studio.states() == {"succeeded": 2, "blocked": 1}
+
+
+@pytest.mark.parametrize("driver", ["warm", "native"])
+def test_no_secret_that_an_exception_quotes_is_kept_or_shown(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    token = "the-canary-of-this-test"
+    monkeypatch.setenv("HF_TOKEN", token)
+    installed = studio.models.installation("transfer2.5", HF_TOKEN="${HF_TOKEN}")
+    studio.open(settings={"env": installed["env"], "driver": driver})
+    program = studio.models.folder / "stand_in.py"
+    said = '"the prompt asked for a crash"'
+    program.write_text(program.read_text().replace(said, "f\"no {os.environ['HF_TOKEN']}\""))
+    studio.job("transfer2.5", videos={"a": "clips/a"}, prompts={"p": "CRASH"})
+
+    done = studio.project.run("apply", "jobs/small.yaml", exit_code=1)
+
+    assert "RuntimeError: no **" in done.stdout
+    assert token not in done.stdout + done.stderr
+    for folder in (studio.project.root, studio.root):
+        for path in folder.rglob("*"):
+            assert not path.is_file() or token.encode() not in path.read_bytes(), path
+
+
+# --- upscaling behind ---------------------------------------------------------------------
+
+
+def test_what_is_made_anew_is_upscaled_behind_it(studio: Studio) -> None:
+    studio.open()
+    studio.job("transfer2.5", videos={"a": "clips/a"}, upscale=True)
+
+    studio.project.run("apply", "jobs/small.yaml", "--canary", "1")
+    studio.project.run("apply", "jobs/small.yaml", "--force")
+
+    assert studio.states() == {"succeeded": 2}
+    assert all(len(each["attempts"]) == 2 for each in studio.project.runs())  # type: ignore[arg-type]
+    made = {manifest["run"]["engine"]: manifest for manifest, _ in studio.made()}
+    assert made["transfer1"]["inputs"]["color"] == made["transfer2.5"]["output"]["sha256"]
+
+
+def test_runs_of_no_job_are_tried_again_as_the_store_has_them(studio: Studio) -> None:
+    studio.open()
+    studio.project.run(
+        "upscale",
+        "clips/a/color.mp4",
+        "--prompt",
+        "OOM",
+        "--engine",
+        "transfer1",
+        "--target",
+        "gpu",
+        exit_code=1,
+    )
+    run = str(studio.project.runs()[0]["id"])
+
+    studio.project.run("retry", exit_code=1)
+    studio.project.run("retry", run, exit_code=1)
+
+    (record,) = studio.project.runs()
+    assert len(record["attempts"]) == 3  # type: ignore[arg-type]
+    assert len(studio.models.ledger("begin")) == 3
+
+
+def test_a_run_that_was_adopted_is_reproduced_from_its_own_files(studio: Studio) -> None:
+    studio.open()
+    picture(studio.project.root / "refs" / "look.jpg")
+    studio.job("transfer2.5", videos={"a": "clips/a"}, params={"image_context": "refs/look.jpg"})
+    studio.project.run("apply", "jobs/small.yaml")
+    shutil.rmtree(studio.project.root / ".cosmos-jobs")
+    studio.project.run("adopt")
+
+    (run,) = [str(each["id"]) for each in studio.project.runs()]
+    script = studio.project.run("reproduce", run).stdout
+
+    subprocess.run(["sh", "-s"], input=script, text=True, check=True, timeout=60)
+    assert ".jpg" in script
+
+
+def test_prune_leaves_what_batches_in_flight_still_read(studio: Studio) -> None:
+    installed = studio.models.installation("transfer1", seconds=2)
+    studio.project.configure(local={"max_batch": 1, "engines": {"transfer1": installed}})
+    prompts = {name: name for name in ("one", "two", "three")}
+    studio.job("transfer1", videos={"a": "clips/a"}, prompts=prompts)
+    client = studio.project.start("apply", "jobs/small.yaml")
+    deadline = time.monotonic() + 60
+    while not studio.models.ledger("begin"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    inputs = studio.project.root / ".cosmos-jobs" / "hosts" / "local" / "inputs"
+    for path in inputs.iterdir():
+        os.utime(path, (0, 0))
+
+    studio.project.run("prune", "--yes")
+    client.communicate(timeout=60)
+
+    assert client.returncode == 0
+    assert studio.states() == {"succeeded": 3}

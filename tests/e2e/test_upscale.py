@@ -91,4 +91,4 @@ def test_a_larger_one_waits_for_the_run_that_it_works_on(project: Project) -> No
     assert states.count("failed") == states.count("pending") == 2
     assert states.count("succeeded") == 4
     assert "2 pending" in said
-    assert "The next apply starts what is pending" in said
+    assert "What is pending did not begin." in said

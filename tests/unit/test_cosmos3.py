@@ -415,6 +415,15 @@ def test_a_crash_is_blamed_on_the_sample_that_was_begun_and_the_rest_never_began
     assert found[RUNS[1]].reason.startswith("out of memory")
 
 
+def test_a_sample_that_was_passed_over_is_not_blamed_for_a_later_crash() -> None:
+    status = Status(Life.EXITED, 137, log="its error is no longer in the end of the log\n")
+
+    found = outcomes(begun(NAMES[0]), begun(NAMES[1]), status=status)
+
+    assert states(found) == [State.FAILED, State.FAILED, State.PENDING, State.PENDING]
+    assert [found[each].crashed for each in RUNS] == [False, True, False, False]
+
+
 def test_a_sample_has_begun_also_if_its_arguments_were_only_listed() -> None:
     status = Status(Life.EXITED, 1, files=(f"{NAMES[1]}/sample_args.json",))
 

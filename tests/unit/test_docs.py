@@ -85,7 +85,7 @@ def test_the_page_of_engines_names_the_commits_that_the_adapters_were_written_fo
     written = {"transfer1": transfer1.COMMIT, "transfer2.5": transfer2_5.COMMIT}
     written["cosmos3"] = cosmos3.COMMIT
 
-    assert checks.COMMITS == written
+    assert written == checks.COMMITS
     for engine, commit in written.items():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{engine}` |")]
         assert f"`{commit}`" in row

@@ -427,15 +427,19 @@ def test_of_100_000_records_few_are_read_and_none_is_twice() -> None:
 def test_a_batch_may_take_a_multiple_of_its_load_and_its_work() -> None:
     past = Past("transfer1").add(1, 160).add(10, 700)
 
-    assert estimate.limit_s(past.expected(5), 3) == 3 * (100 + 5 * 60)
-    assert estimate.limit_s(past.expected(1), 3) == estimate.MIN_LIMIT_S
+    assert estimate.limit_s(past.expected(5), 3, ()) == 3 * (100 + 5 * 60)
+    assert estimate.limit_s(past.expected(1), 3, ()) == estimate.MIN_LIMIT_S
 
 
-def test_a_first_start_may_download_a_model_and_an_unknown_length_has_no_limit() -> None:
-    by_table = estimate.limit_s(Past().expected(10), 3)
+def test_a_first_start_may_download_a_model_and_what_is_unknown_ends_some_day() -> None:
+    by_table = estimate.limit_s(Past().expected(10), 3, ())
+    one, long = (run(engine="transfer1"), 121), (run(engine="transfer1"), 1000)
+    unknown = [
+        estimate.limit_s(Past("transfer1").expected(2), 3, works) for works in ([one], [one, long])
+    ]
 
     assert by_table == 5608 + estimate.FIRST_START_S
-    assert estimate.limit_s(Past("transfer1").expected(10), 3) is None
+    assert unknown == [estimate.FIRST_START_S + 3600 * chunks for chunks in (1, 10)]
 
 
 def hourly(batches: Sequence[int], slots: int = 1, gpus: int = 0, price: float = 0.0) -> Estimate:

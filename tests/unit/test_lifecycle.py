@@ -198,7 +198,7 @@ def test_a_batch_that_was_refused_counts_as_no_attempt() -> None:
 
     after = lifecycle.observe(QUEUED, BATCH, status, None, None, 9.0)
 
-    assert after == NEW
+    assert after == replace(NEW, passed=("ba_1",))
 
 
 def test_lost_contact_changes_no_state() -> None:
@@ -235,5 +235,6 @@ def test_a_run_that_took_its_batch_with_it_gets_one_more_chance_by_itself() -> N
 def test_a_run_that_never_began_has_lost_nothing() -> None:
     after = observed(QUEUED, Life.EXITED, Outcome(State.PENDING))
 
-    assert after == NEW
+    assert after == replace(NEW, passed=("ba_1",))
+    assert after.batches == {"ba_1"}, "its machine has that batch down for it"
     assert not lifecycle.is_suspect(after)

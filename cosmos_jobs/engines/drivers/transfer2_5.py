@@ -130,8 +130,10 @@ def refusal(message: str) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return an exception in one line, as Python prints it."""
+    """Return an exception in one line, as Python prints it, without secrets."""
     said = " ".join("".join(traceback.format_exception_only(type(error), error)).split())
+    for secret in secrets():
+        said = said.replace(secret.decode("utf-8", "replace"), "*" * len(secret))
     return said[:LONGEST_REASON]
 
 

@@ -89,13 +89,19 @@ def prompt_record(prompt_id: str, document: Document) -> PromptRecord:
     """Return the record of a prompt; KeyError or TypeError when it is none."""
     prompt = Prompt(prompt_id, document["text"], document["negative"], document["inputs"])
     return PromptRecord(
-        prompt, document["name"], document["video"], document["files"], document["frames"]
+        prompt,
+        document["name"],
+        document["video"],
+        document["files"],
+        document["frames"],
+        document.get("parent", ""),
+        document.get("enhancer", ""),
     )
 
 
 def prompt_document(record: PromptRecord) -> Document:
     """Return what is kept of a prompt."""
-    return {
+    document: Document = {
         "text": record.prompt.text,
         "negative": record.prompt.negative,
         "inputs": dict(record.prompt.inputs),
@@ -104,6 +110,8 @@ def prompt_document(record: PromptRecord) -> Document:
         "files": dict(record.files),
         "frames": record.frames,
     }
+    made = {"parent": record.parent, "enhancer": record.enhancer}
+    return document | {key: each for key, each in made.items() if each}
 
 
 def batch(batch_id: str, document: Document) -> Batch:

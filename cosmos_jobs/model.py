@@ -417,13 +417,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class PromptRecord:
-    """What the store knows about a prompt; `files` maps roles to paths as last seen."""
+    """What the store knows about a prompt; `files` maps roles to paths as last seen.
+
+    One that was enhanced has the prompt that it was made of as its `parent`,
+    and was made by the `enhancer`.
+    """
 
     prompt: Prompt
     name: str
     video: str
     files: Mapping[str, str]
     frames: int
+    parent: str = ""
+    enhancer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""What all operations have in common: a project, its store and outputs, names of runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.model import (
+    Event,
+    Followed,
+    PromptRecord,
+    Record,
+    Snapshot,
+    State,
+)
+from cosmos_jobs.outputs import NAMES, Outputs
+from cosmos_jobs.project import Project, Target
+from cosmos_jobs.store import Store
+
+if TYPE_CHECKING:
+    from cosmos_jobs.reconcile import Reconciler
+
+T = TypeVar("T")
+
+
+class Base:
+    """A project that something can be done in."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.store = Store(project.store)
+        self.outputs = Outputs(project.outputs)
+
+    def _reconciler(
+        self,
+        notify: Callable[[Event], None],
+        connect_timeout_s: float,
+        *,
+        fail_fast: bool = False,
+        with_logs: bool = False,
+    ) -> Reconciler:
+        from cosmos_jobs.reconcile import Reconciler
+
+        return Reconciler(
+            self.project,
+            self.store,
+            notify,
+            connect_timeout_s=connect_timeout_s,
+            fail_fast=fail_fast,
+            with_logs=with_logs,
+        )
+
+    def _targets(self, name: str) -> tuple[Target, ...]:
+        """Return the target of a name, or all of them; UsageError when there is none."""
+        return (self.project.named(name),) if name else tuple(self.project.targets.values())
+
+    def get_run(self, run_id: str) -> Record:
+        """Return a run; its id may be shortened. Raises UsageError when it names none or many."""
+        known = self.store.snapshot()
+        return known.runs[unique(run_id, known.runs, "run")]
+
+    def _named_run(self, name: str) -> str:
+        """Return the full id of a run; what is none stays as it is."""
+        return self.get_run(name).run.id if name.startswith("rs_") else name
+
+    def get_prompt(self, prompt_id: str) -> PromptRecord:
+        """Return a prompt, as `get_run` does a run."""
+        known = self.store.snapshot()
+        return known.prompts[unique(prompt_id, known.prompts, "prompt")]
+
+    def prompt_of(self, record: Record) -> PromptRecord | None:
+        """Return the prompt of a run."""
+        return self.store.snapshot().prompts.get(record.run.prompt_id)
+
+    def _followed(self, run_ids: Iterable[str], reconciler: Reconciler) -> Followed:
+        known = self.store.snapshot()
+        records = tuple(known.runs[run_id] for run_id in run_ids if run_id in known.states)
+        for record in records:
+            self.outputs.link(record)
+        return Followed(records, reconciler.troubles(), reconciler.traffic())
+
+    def _gone(self, run_ids: Iterable[str], known: Snapshot) -> Iterator[str]:
+        folder = str(self.project.outputs / "runs")
+        for run_id in run_ids:
+            if known.states.get(run_id) is State.SUCCEEDED:
+                made = known.sizes.get(run_id)
+                # A record, which says what the output is called, takes long to read.
+                if not any(size(f"{folder}/{run_id}/{name}") == made for name in NAMES):
+                    yield run_id
+
+    def lost_videos(self, run_ids: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the runs whose video was made, and is no longer here as it was."""
+        return tuple(self._gone(run_ids, self.store.snapshot()))
+
+
+def wait(work: Coroutine[Any, Any, T]) -> T:
+    """Do asynchronous work to its end, also where an event loop runs already, as in a notebook."""
+    # asyncio takes 50 ms to import, and reading needs none of it.
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+def size(path: str) -> int:
+    """Return a file's bytes; -1 when it is not there."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - 10,000 Path objects take 20 ms
+    except OSError:
+        return -1
+
+
+def unique(given: str, ids: Collection[str], kind: str) -> str:
+    """Return the full id; UsageError when it names none or many."""
+    if given in ids:
+        return given
+    found = [each for each in ids if each.startswith(given)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"`{given}` could be {len(found)} {kind}s; give more of the id")
+    raise UsageError(f"there is no {kind} `{given}`", hint=f"see them: cosmos-jobs list {kind}s")

@@ -1,0 +1,237 @@
+"""Operations on work in flight: follow it, stop it, try again, take it over."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cosmos_jobs import jobfiles
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.model import (
+    CONNECT_TIMEOUT_S,
+    IN_FLIGHT,
+    Event,
+    Followed,
+    Planned,
+    Selection,
+    Snapshot,
+    State,
+)
+from cosmos_jobs.operations.base import unique, wait
+from cosmos_jobs.operations.jobs import JobFiles
+
+if TYPE_CHECKING:
+    from cosmos_jobs.reconcile import Reconciler
+
+
+class Flight(JobFiles):
+    """What can be done with work in flight."""
+
+    def watch(
+        self,
+        run_ids: Sequence[str],
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        with_logs: bool = False,
+    ) -> Followed:
+        """Follow runs in flight to their end, and fetch what they make."""
+        reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
+        return self._follow(run_ids, reconciler, looking=False)
+
+    def fetch(
+        self,
+        run_ids: Sequence[str],
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        with_logs: bool = False,
+    ) -> Followed:
+        """Look at runs in flight once, and fetch what is made by now.
+
+        Videos that were made and are no longer here are fetched again, where
+        the machine still has them.
+        """
+        reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
+        return self._follow(run_ids, reconciler, looking=True)
+
+    def _follow(self, run_ids: Sequence[str], reconciler: Reconciler, *, looking: bool) -> Followed:
+
+        from cosmos_jobs.reconcile import Until
+
+        async def follow() -> Followed:
+            try:
+                if looking:
+                    await reconciler.restore(self.lost_videos(run_ids))
+                await reconciler.settle(run_ids, Until.LOOKED if looking else Until.SETTLED)
+            finally:
+                await reconciler.close()
+            return self._followed(run_ids, reconciler)
+
+        return wait(follow())
+
+    def cancel(
+        self, run_ids: Sequence[str], *, connect_timeout_s: float = CONNECT_TIMEOUT_S
+    ) -> Followed:
+        """End the batches that these runs are in; return the records of all their runs.
+
+        Raises HostError when a machine does not answer: what runs there goes on.
+        """
+        known = self.store.snapshot()
+        batches = {last.batch for each in run_ids if (last := known.runs[each].last)}
+        every = [run for batch in batches for run in known.batches[batch].runs]
+
+        async def end() -> Followed:
+            reconciler = self._reconciler(lambda event: None, connect_timeout_s)
+            try:
+                await reconciler.cancel(run_ids)
+            finally:
+                await reconciler.close()
+            return self._followed(every, reconciler)
+
+        return wait(end())
+
+    def adopt(
+        self,
+        target: str,
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> Followed:
+        """Rebuild what the store has lost from the local outputs and the machines of a target.
+
+        Without a target it is every one of the project.
+        """
+        from cosmos_jobs.reconcile import Until
+
+        targets = self._targets(target)
+
+        async def take_over() -> Followed:
+            from cosmos_jobs import adopt
+
+            reconciler = self._reconciler(notify, connect_timeout_s)
+            try:
+                found = list(adopt.outputs(self.store, self.outputs))
+                for each in targets:
+                    queued = await reconciler.adopt(each.name)
+                    await reconciler.settle(queued, Until.LOOKED)
+                    found += queued
+            finally:
+                await reconciler.close()
+            return self._followed(dict.fromkeys(found), reconciler)
+
+        return wait(take_over())
+
+    def log(
+        self,
+        run_id: str,
+        tell: Callable[[bytes], None],
+        *,
+        follow: bool = False,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        """Tell the log of a run's last batch, with `follow` to its end.
+
+        A run that is over has it beside its video. Raises UsageError when
+        there is none yet.
+        """
+        record = self.get_run(run_id)
+        kept = self.outputs.folder(record.run.id) / "log.txt"
+        if record.last is None:
+            raise UsageError(f"{record.run.id} was never started", hint="start it: apply")
+        if record.state not in IN_FLIGHT and kept.exists():
+            tell(kept.read_bytes())
+            return
+        batch = self.store.snapshot().batches[record.last.batch]
+
+        async def stream() -> None:
+            reconciler = self._reconciler(lambda event: None, connect_timeout_s)
+            try:
+                await reconciler.log(batch, tell, follow=follow)
+            finally:
+                await reconciler.close()
+
+        wait(stream())
+
+    def select(self, names: Sequence[str], states: Collection[State]) -> tuple[str, ...]:
+        """Return the runs in one of `states` that are named: by id, job, job file, or all.
+
+        Raises UsageError for a name that is none of these.
+        """
+        known = self.store.snapshot()
+        jobs = {job for record in known.runs.values() for job in record.jobs}
+        files = {path: job for job, path in known.jobs.items()}
+        chosen: dict[str, None] = {}
+        for name in names or ("",):
+            if name.startswith("rs_"):
+                found: Iterable[str] = [unique(name, known.states, "run")]
+            else:
+                job = files.get(self._relative(name), name) if name else ""
+                if job and job not in jobs:
+                    near = difflib.get_close_matches(name, [*jobs, *files], 1)
+                    raise UsageError(
+                        f"there is no run, job or job file `{name}`",
+                        hint=f"did you mean `{near[0]}`?"
+                        if near
+                        else "see them: cosmos-jobs status",
+                    )
+                found = (
+                    run_id for run_id, each in known.runs.items() if not job or job in each.jobs
+                )
+            chosen |= dict.fromkeys(each for each in found if known.states[each] in states)
+        return tuple(chosen)
+
+    def retrying(
+        self, run_ids: Sequence[str], target: str = "", *, is_choice: bool = True
+    ) -> Planned:
+        """Return the plan that starts runs again, where they ran last, or on `target`.
+
+        Job files say what they ask for now; a run that belongs to no job is as
+        the store has it. Raises UsageError for one that no job file asks for
+        any more, unless it is not the user's own choice, and when that was on
+        several targets.
+        """
+        from cosmos_jobs import unwritten
+
+        known = self.store.snapshot()
+        root = self.project.root
+        alone = [run_id for run_id in run_ids if not known.runs[run_id].jobs]
+        paths: dict[str, None] = {}
+        for run_id in run_ids:
+            asking = [known.jobs.get(job, "") for job in known.runs[run_id].jobs]
+            there = next((path for path in asking if path and (root / path).exists()), None)
+            if there is not None:
+                paths[str(root / there)] = None
+            elif is_choice and run_id not in alone:
+                raise UsageError(
+                    f"the job file that asked for {run_id} is gone", hint="restore it, then retry"
+                )
+        where = target or self._last_target(run_ids, known)
+        jobs, problems = (
+            jobfiles.load(self.project, tuple(paths), target=where) if paths else ((), ())
+        )
+        if alone:
+            jobs = (*jobs, unwritten.again(known, alone, root, where))
+        asked = {each.run.id for job in jobs for each in job.expansion.runs}
+        only = tuple(run_id for run_id in run_ids if is_choice or run_id in asked)
+        if not only:
+            raise UsageError(
+                "no job asks for any of these runs", hint="name them: cosmos-jobs retry rs_…"
+            )
+        return self._planned(Selection(tuple(paths), where, only=only, force=True), jobs, problems)
+
+    def _last_target(self, run_ids: Sequence[str], known: Snapshot) -> str:
+        """Return the one target where runs were last; UsageError when there are several."""
+        last = sorted({each.target for run_id in run_ids if (each := known.runs[run_id].last)})
+        if len(last) > 1:
+            raise UsageError(
+                f"these runs were on several targets: {', '.join(last)}",
+                hint="say where they are to run now: --target NAME, or name fewer",
+            )
+        return "".join(last)
+
+    def _relative(self, name: str) -> str:
+        path, root = Path(name).resolve(), self.project.root.resolve()
+        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

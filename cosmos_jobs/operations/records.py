@@ -1,0 +1,159 @@
+"""Operations on what the store knows: read it, reproduce it, remove what nobody asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from cosmos_jobs import engines
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.model import (
+    IN_FLIGHT,
+    Action,
+    Batch,
+    Lane,
+    PromptRecord,
+    Record,
+    Selection,
+    State,
+)
+from cosmos_jobs.operations.jobs import JobFiles
+from cosmos_jobs.outputs import MANIFEST
+
+if TYPE_CHECKING:
+    from cosmos_jobs.prune import Pruned
+
+
+class Records(JobFiles):
+    """What can be done with what was made."""
+
+    def status(self) -> dict[str, dict[State, int]]:
+        """Return, for each job in the store, how many of its runs are in which state."""
+        jobs: dict[str, dict[State, int]] = {}
+        for record in self.store.snapshot().runs.values():
+            for job in record.jobs:
+                counts = jobs.setdefault(job, dict.fromkeys(State, 0))
+                counts[record.state] += 1
+        return dict(sorted(jobs.items()))
+
+    def in_flight(self) -> tuple[Lane, ...]:
+        """Return where the batches in flight are, as last seen: no machine is asked."""
+        known = self.store.snapshot()
+        batches: dict[str, list[Record]] = {}
+        for run_id, state in known.states.items():
+            if state in IN_FLIGHT and (last := known.runs[run_id].last):
+                batches.setdefault(last.batch, []).append(known.runs[run_id])
+        return tuple(_lane(known.batches[key], found) for key, found in batches.items())
+
+    def list_prompts(self) -> tuple[PromptRecord, ...]:
+        """Return all prompts, by name and id."""
+        prompts = self.store.snapshot().prompts.values()
+        return tuple(sorted(prompts, key=lambda each: (each.name, each.prompt.id)))
+
+    def list_runs(
+        self, *, job: str = "", prompt: str = "", states: Collection[State] = ()
+    ) -> tuple[Record, ...]:
+        """Return the runs of a job, of a prompt (its id) and in one of `states`, where given."""
+        return tuple(
+            record
+            for record in self.store.snapshot().runs.values()
+            if (not job or job in record.jobs)
+            and (not prompt or record.run.prompt_id == prompt)
+            and (not states or record.state in states)
+        )
+
+    def manifest(self, record: Record) -> Mapping[str, Any]:
+        """Return the provenance of a run that was made; empty for one that was not."""
+        try:
+            found: Mapping[str, Any] = orjson.loads(
+                (self.outputs.folder(record.run.id) / MANIFEST).read_bytes()
+            )
+        except (OSError, orjson.JSONDecodeError):
+            return {}
+        return found
+
+    def reproduce(self, run_id: str) -> str:
+        """Return a shell script that makes a run again, on a machine of the target that made it.
+
+        Raises UsageError for a run that has no video here.
+        """
+        from cosmos_jobs import reproduce
+
+        record = self.get_run(run_id)
+        manifest = self.manifest(record)
+        prompt = self.prompt_of(record)
+        if not manifest or prompt is None:
+            raise UsageError(
+                f"{record.run.id} is not made yet, or its manifest is gone",
+                hint="make it first: cosmos-jobs apply; or fetch it: cosmos-jobs fetch",
+            )
+        target = self.project.named(manifest["target"])
+        engine = engines.get(record.run.engine)
+        return reproduce.script(engine, target, record, prompt, manifest)
+
+    def orphans(self, paths: Sequence[str]) -> tuple[tuple[str, Record], ...]:
+        """Return the runs that job files no longer ask for, each with the job that left it."""
+        planned = self.plan(Selection(tuple(paths)))
+        known = self.store.snapshot()
+        return tuple(
+            (change.job, known.runs[change.run_id])
+            for change in planned.plan.changes
+            if change.action is Action.ORPHAN
+        )
+
+    def job_runs(self, job: str) -> tuple[tuple[str, Record], ...]:
+        """Return all runs of a job whose file is gone, each with the job's name.
+
+        Raises UsageError when there is no such job, or its file is still there.
+        """
+        found = tuple((job, record) for record in self.list_runs(job=job))
+        if not found:
+            raise UsageError(f"the store has no job `{job}`", hint="see them: cosmos-jobs status")
+        path = self.store.snapshot().jobs.get(job, "")
+        if path and (self.project.root / path).exists():
+            raise UsageError(
+                f"the file of the job `{job}` is there: {path}",
+                hint=f"prune what left it: cosmos-jobs prune {path}, or remove the file first",
+            )
+        return found
+
+    def jobs_without_file(self) -> tuple[str, ...]:
+        """Return the jobs of the store whose files are gone, but whose runs are there."""
+        known = self.store.snapshot()
+        alive = {job for record in known.runs.values() for job in record.jobs}
+        return tuple(
+            job
+            for job, path in known.jobs.items()
+            if job in alive and not (self.project.root / path).exists()
+        )
+
+    def prune(self, leaving: Iterable[tuple[str, Record]]) -> Pruned:
+        """Take runs out of jobs, and remove those that no job asks for any more."""
+        # Hosts bring asyncio, 30 ms, which a plan does without.
+        from cosmos_jobs import prune
+
+        return prune.runs(self.project, self.store, leaving)
+
+    def prune_cache(self) -> int:
+        """Delete file digests and control maps; return the bytes that were freed."""
+        from cosmos_jobs import prune
+
+        return prune.cache(self.project)
+
+
+def _lane(batch: Batch, waiting: Sequence[Record]) -> Lane:
+    last = waiting[0].last
+    assert last is not None  # noqa: S101 - it is in flight
+    return Lane(
+        batch.id,
+        batch.target,
+        batch.host,
+        last.gpu,
+        len(batch.runs) - len(waiting),
+        len(batch.runs),
+        last.started,
+        waiting[0].reason,
+        "",
+    )

@@ -22,6 +22,8 @@ GONE = "no longer in the job file"
 REPLACED = "replaced in the job file"
 """Why a run is an orphan."""
 
+BEHIND = "new, each behind the run that it upscales"
+
 
 def diff(
     desired: Sequence[Desired],
@@ -87,6 +89,8 @@ def _change(
     action, reason = _verdict(record, force=force)
     if record is None and (old := before.get((each.job, each.place))):
         reason = _why(old, each, known, sources)
+    elif record is None and each.after:
+        reason = BEHIND
     attempts = len(record.attempts) if record else 0
     return Change(action, each.run.id, each.job, each.place, reason, attempts)
 

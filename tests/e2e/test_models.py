@@ -288,7 +288,8 @@ def test_runs_are_upscaled_behind_those_that_they_work_on(studio: Studio) -> Non
     plan = studio.project.run("plan", "jobs/small.yaml").stdout
     studio.project.run("apply", "jobs/small.yaml")
 
-    assert "2 new" in plan
+    assert "+ 1 new\n" in plan
+    assert "+ 1 new, each behind the run that it upscales" in plan
     made = {manifest["run"]["engine"]: (manifest, found) for manifest, found in studio.made()}
     source, _ = made["transfer2.5"]
     large, found = made["transfer1"]

@@ -1,0 +1,18 @@
+#!/bin/sh
+# rs_4fa8c5434328124e, transfer2.5: night/calm/edges
+# host: gpu-1
+# GPU: NVIDIA H100 PCIe
+# driver: 570.1
+# image: 0123abcd
+# batch: ba_0123456789abcdef
+# color: cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc inputs/pier/color.mp4
+# edge: eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee
+# image_context: ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff refs/look.jpg
+set -eu
+mkdir -p '/data/a root/reproduce/rs_4fa8c5434328124e/out'
+cd '/data/a root/reproduce/rs_4fa8c5434328124e'
+cat > batch.jsonl << 'END OF FILE'
+{"name": "rs-4fa8c5434328124e", "prompt": "It's \"night\" $(touch hacked)\n`ls`", "video_path": "/data/a root/inputs/cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc.mp4", "seed": 7, "guidance": 3, "num_steps": 35, "num_conditional_frames": 1, "num_video_frames_per_chunk": 93, "keep_input_resolution": true, "show_control_condition": false, "show_input": false, "resolution": "720", "image_context_path": "/data/a root/inputs/ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff.jpg", "edge": {"control_weight": 0.7, "control_path": "/data/a root/inputs/eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee.mp4"}}
+END OF FILE
+export HF_TOKEN="${HF_TOKEN}"
+docker run --rm --gpus '"device=1"' --mount 'type=bind,"source=/data/a root","target=/data/a root"' --workdir /workspace --env 'HF_HOME=/data/it'"'"'s hf' --env HF_TOKEN --env PYTHONUTF8=1 --volume /data/hf:/data/hf --ipc=host cosmos-transfer2.5:1 python3 examples/inference.py -i '/data/a root/reproduce/rs_4fa8c5434328124e/batch.jsonl' -o '/data/a root/reproduce/rs_4fa8c5434328124e/out' --model edge

@@ -1,0 +1,77 @@
+"""A run's commands: complete, quoted, and without secrets; golden files hold them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_jobs import engines, identity, reproduce, schema
+from cosmos_jobs.model import PromptRecord, Record, State
+from cosmos_jobs.project import Docker, Installation, Target
+from tests.conftest import Golden
+
+GOLDEN = Path(__file__).parent / "golden" / "reproduce"
+COLOR, EDGE, LOOK = "c" * 64, "e" * 64, "f" * 64
+ENV = {"HF_HOME": "/data/it's hf", "HF_TOKEN": "${HF_TOKEN}"}
+DOCKER = Docker("cosmos-transfer2.5:1", ("/data/hf:/data/hf",), ("--ipc=host",))
+PATH = "/opt/cosmos-transfer2.5"
+INSTALLED = {
+    "bare": Installation(f"{PATH}/.venv", PATH, None, ENV),
+    "docker": Installation("", "/workspace", DOCKER, ENV),
+}
+
+
+def made(how: str) -> str:
+    """Return the script of a run of Transfer2.5 with a file among its parameters."""
+    prompt = identity.prompt('It\'s "night" $(touch hacked)\n`ls`', "", {"color": COLOR})
+    contract = schema.contract("transfer2.5")
+    run = identity.run(prompt.id, contract, {"edge": 0.7}, {"image_context": LOOK, "seed": 7})
+    files = {"image_context": "refs/look.jpg"}
+    jobs = {"night": "calm/edges"}
+    record = Record(run, jobs, State.SUCCEEDED, files=files)
+    known = PromptRecord(prompt, "calm", "pier", {"color": "inputs/pier/color.mp4"}, 121)
+    target = Target(
+        "h100", "/data/a root", gpus=("0", "1"), engines={"transfer2.5": INSTALLED[how]}
+    )
+    manifest: Mapping[str, Any] = {
+        "inputs": {"color": COLOR, "edge": EDGE, "image_context": LOOK},
+        "host": "gpu-1",
+        "gpu": "1",
+        "gpu_name": "NVIDIA H100 PCIe",
+        "driver": "570.1",
+        "commit" if how == "bare" else "image": "0123abcd",
+        "batch": "ba_0123456789abcdef",
+    }
+    return reproduce.script(engines.get("transfer2.5"), target, record, known, manifest)
+
+
+@pytest.mark.parametrize("how", ["bare", "docker"])
+def test_the_commands_are_as_agreed_and_a_shell_can_read_them(golden: Golden, how: str) -> None:
+    script = made(how)
+
+    golden(GOLDEN / f"{how}.sh", script)
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("how", ["bare", "docker"])
+def test_texts_are_data_and_secrets_stay_references(how: str, tmp_path: Path) -> None:
+    script = made(how)
+
+    # What it would start is replaced by a program that only says with what it was started.
+    told = script.replace("/data/a root", f"{tmp_path}/a root")
+    told = told.replace("cd /opt/cosmos-transfer2.5\n", "").replace("/opt/", f"{tmp_path}/")
+    for program in (tmp_path / "cosmos-transfer2.5/.venv/bin/python", tmp_path / "docker"):
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text('#!/bin/sh\nprintf \'%s\\n\' "$@" > "$HERE/told"\n')
+        program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HF_TOKEN": "s3cret", "HERE": str(tmp_path)}
+    subprocess.run(["sh", "-s"], input=told, text=True, check=True, env=environment)
+
+    (spec,) = (tmp_path / "a root").rglob("batch.jsonl")
+    assert "$(touch hacked)" in spec.read_text()
+    assert not list(tmp_path.rglob("hacked"))
+    assert "s3cret" not in script + (tmp_path / "told").read_text()

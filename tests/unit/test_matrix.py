@@ -605,9 +605,9 @@ def test_an_upscaler_has_a_prompt_of_its_own_where_one_is_given() -> None:
     [
         ("transfer1", "", 24),
         ("transfer1", "params: {fps: 30}\n", 30),
-        ("cosmos3", "", 29),
-        ("cosmos3", "params: {fps: 12}\n", 29),
-        ("transfer2.5", "", 29),
+        ("cosmos3", "", 30),
+        ("cosmos3", "params: {fps: 12}\n", 30),
+        ("transfer2.5", "", 29),  # it cuts
     ],
 )
 def test_an_upscaler_keeps_the_frame_rate_of_its_source(engine: str, params: str, fps: int) -> None:

@@ -8,7 +8,10 @@ Data flows one way. A module may import those below it (kept by import-linter):
     scaffold            what `init` writes
     reconcile           carry a plan out: feed and watch the machines, record
     claims, orders      queue what is to start; make a batch ready to be sent
-    unwritten           jobs that no file asks for
+    unwritten           prompts and jobs that no file asks for
+    exports             job files of what is in the store, read back
+    verify              outputs and inputs against the store
+    importing, deleting     runs of another store come in; runs go
     adopt, consult      what machines and outputs have of runs, by whomever
     jobfiles            job files from disk to jobs
     prune               remove runs, working files, the cache
@@ -17,10 +20,12 @@ Data flows one way. A module may import those below it (kept by import-linter):
     collect             read what batches have made, bring it into outputs/
     logs                what engines say, from where it was told last
     controls            control maps for the models, computed here
+    errands             work on machines that leaves text in place of videos
     watches             batches in flight, and what was learnt of them
     sites               the machines of targets, ready to work
     engines             how a model is called; `preview` is a program of its own, and
                         `drivers` are run in the models' environments
+    enhancers           how prompts are written in more detail
     executors           how batches are queued on a host
     store               TinyDB: atomic file, lock, transactions
     inputs, outputs     the files that a job names, and those that runs leave
@@ -33,13 +38,16 @@ Data flows one way. A module may import those below it (kept by import-linter):
     batching            pending runs to batches
     lifecycle           how a record moves between states
     estimate            how long a plan takes
+    search, exporting   prompts by their words; runs as job files
     project             cosmos-jobs.yaml, frozen
     matrix              a job to prompts and runs
     upscaling           runs that work on another run's output
+    asked               weights and parameters of a command, judged as in a job file
     spec                a job file's text to a JobSpec, or all its problems
     targets             what is wrong with a project file's targets
     schema              JSON Schemas, and what violates them
     identity            canonical JSON and ids
+    naming              names for people: of prompts, and of videos by their settings
     documents           records as JSON, in the store and on hosts
     faults              why a batch ended without its runs
     yamltext, ranges, prompttext    what a text means before it means a job

@@ -74,7 +74,7 @@ class Claims:
             )
             paths = claim.paths.items()
             change.put_jobs({job: path for job, path in paths if change.job(job) != path})
-            prompts = map(self._prompt_record, claim.sources.values())
+            prompts = (self._prompt_record(each, change) for each in claim.sources.values())
             change.put_prompts(each for each in prompts if change.prompt(each.prompt.id) != each)
         await self._keep(queued, found)
         return frozenset(record.run.id for members in queued.values() for record in members)
@@ -186,14 +186,23 @@ class Claims:
         host = sites[0].name if len(sites) == 1 else ""
         return [replace(batch, host=host) for batch in batches]
 
-    def _prompt_record(self, source: Source) -> PromptRecord:
+    def _prompt_record(self, source: Source, change: Transaction) -> PromptRecord:
         shown = {
             role: self._shown(file.path)
             for role, file in source.files.items()
             if role in source.prompt.inputs
         }
         frames = source.files["color"].frames
-        return PromptRecord(source.prompt, source.name, source.video, shown, frames)
+        # A prompt that was only ever in a job file is nobody's parent.
+        parent = source.parent if change.prompt(source.parent) else ""
+        made = PromptRecord(
+            source.prompt, source.name, source.video, shown, frames, parent, source.enhancer
+        )
+        known = change.prompt(source.prompt.id)
+        # Where it comes from stays known, whoever asks for it.
+        if known and (known.parent or known.enhancer):
+            return replace(made, parent=known.parent, enhancer=known.enhancer)
+        return made
 
     def _shown(self, path: Path) -> str:
         """Return a path as the store has it: relative to the project where it is in it."""

@@ -11,6 +11,7 @@ import orjson
 from cosmos_jobs.model import (
     Attempt,
     Batch,
+    Enhanced,
     Output,
     Prompt,
     PromptRecord,
@@ -43,6 +44,7 @@ def record(run_id: str, document: Document) -> Record:
         None if output is None else Output(**output),
         document.get("files", {}),
         tuple(document.get("passed", ())),
+        document.get("rating"),
     )
 
 
@@ -68,6 +70,8 @@ def record_document(record: Record) -> Document:
         document["files"] = dict(record.files)
     if record.passed:
         document["passed"] = list(record.passed)
+    if record.rating is not None:
+        document["rating"] = record.rating
     return document
 
 
@@ -112,6 +116,20 @@ def prompt_document(record: PromptRecord) -> Document:
     }
     made = {"parent": record.parent, "enhancer": record.enhancer}
     return document | {key: each for key, each in made.items() if each}
+
+
+def enhanced(enhanced_id: str, document: Document) -> Enhanced:
+    """Return a text that an enhancer made; KeyError or TypeError when it is none."""
+    return Enhanced(enhanced_id, document["text"], document["original"], document["enhancer"])
+
+
+def enhanced_document(enhanced: Enhanced) -> Document:
+    """Return what is kept of a text that an enhancer made."""
+    return {
+        "text": enhanced.text,
+        "original": enhanced.original,
+        "enhancer": enhanced.enhancer,
+    }
 
 
 def batch(batch_id: str, document: Document) -> Batch:

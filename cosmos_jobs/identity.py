@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from cosmos_jobs.model import CONTROLS, Contract, Prompt, Run, Scalar
+from cosmos_jobs.model import CONTROLS, Contract, Detailer, Prompt, Run, Scalar
 from cosmos_jobs.prompttext import normalised
 
 IDENTITY = 1
@@ -56,6 +56,22 @@ def prompt(words: str, negative: str, inputs: Mapping[str, str]) -> Prompt:
     words, negative = normalised(words), normalised(negative)
     document = {"identity": IDENTITY, "text": words, "negative": negative, "inputs": inputs}
     return Prompt(_id("ps_", document), words, negative, inputs)
+
+
+def enhanced(words: str, inputs: Mapping[str, str], by: Detailer) -> str:
+    """Return the id of the text that an enhancer makes of another, for videos by sha256.
+
+    The name of the enhancer does not count, only its kind and settings.
+    """
+    settings = {name: _exact(value) for name, value in by.settings.items()}
+    document = {
+        "identity": IDENTITY,
+        "text": normalised(words),
+        "inputs": inputs,
+        "enhancer": by.kind,
+        "settings": settings,
+    }
+    return _id("en_", document)
 
 
 def run(

@@ -431,7 +431,7 @@ def _prompt_text(path: str) -> str | Unusable:
     if isinstance(content, Unusable):
         return content
     try:
-        return _checked(content.decode("utf-8-sig"))
+        return checked(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return Unusable(
@@ -452,7 +452,8 @@ def _content(path: str) -> bytes | Unusable:
     return content
 
 
-def _checked(text: str) -> str | Unusable:
+def checked(text: str) -> str | Unusable:
+    """Return the text of a prompt as it enters runs, or why it cannot be one."""
     # An editor's or git's choice of line ends must not make another prompt.
     text = normalised(text.replace("\r\n", "\n"))
     if not text:

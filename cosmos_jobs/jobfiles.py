@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from cosmos_jobs import engines, inputs, matrix, schema, spec
+from cosmos_jobs import engines, enhancers, inputs, matrix, schema, spec
 from cosmos_jobs.digests import Digests
-from cosmos_jobs.errors import UsageError
+from cosmos_jobs.errors import EngineError, UsageError
 from cosmos_jobs.model import (
     Desired,
+    Detail,
+    Detailer,
     Diagnostic,
+    Enhanced,
     Expansion,
     InputFile,
     Job,
@@ -26,9 +29,11 @@ from cosmos_jobs.model import (
     Where,
 )
 from cosmos_jobs.project import Project
+from cosmos_jobs.protocols import Enhancer, Errand, Messenger
 from cosmos_jobs.yamltext import MAX_BYTES
 
 SUFFIXES = (".yaml", ".yml")
+NOTHING: Mapping[str, Enhanced] = {}
 
 
 def load(
@@ -38,12 +43,14 @@ def load(
     target: str = "",
     preview: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
+    enhanced: Mapping[str, Enhanced] = NOTHING,
 ) -> tuple[tuple[Job, ...], tuple[Diagnostic, ...]]:
     """Return the jobs of those files that hold, and every problem of all files.
 
     A folder stands for the job files in it. `progress` is told a file's path,
-    the bytes hashed and the bytes in all. Raises UsageError for a path that
-    does not exist and for an unknown `target`.
+    the bytes hashed and the bytes in all. Runs of prompts that are to be enhanced
+    await their text unless it is among those `enhanced`; no enhancer is called.
+    Raises UsageError for a path that does not exist and for an unknown `target`.
     """
     if target:
         project.named(target)
@@ -59,7 +66,10 @@ def load(
             files, found = inputs.resolve(parsed, project.root, digests)
             problems += found
             if not any(each.severity is Severity.ERROR for each in problems):
-                job, found = _expand(parsed, files, target=target, preview=preview)
+                by, found = _detailers(project, parsed)
+                problems += found
+                detail = Detail(by, enhanced)
+                job, found = _expand(parsed, files, detail, target=target, preview=preview)
                 problems += found
                 jobs += [job] if job else []
         told += sorted(problems, key=schema.position)
@@ -128,10 +138,42 @@ def _same_name(job: JobSpec, names: dict[str, str]) -> Iterator[Diagnostic]:
         yield job.source.diagnostic(("name",), "duplicate-job", message, hint="choose another name")
 
 
+def enhancer_of(project: Project, wanted: str, messenger: Messenger) -> Enhancer:
+    """Return the enhancer NAME or NAME:MODEL, or the project's own; EngineError for none."""
+    return enhancers.get(project.enhancing(wanted), messenger)
+
+
+def _detailers(
+    project: Project, parsed: JobSpec
+) -> tuple[dict[str, Detailer], tuple[Diagnostic, ...]]:
+    """Return the enhancers of a job's prompts, and which of them cannot be had."""
+    found: dict[str, Detailer] = {}
+    problems = []
+    for prompt in parsed.prompts:
+        if prompt.enhance is None:
+            continue
+        try:
+            made = enhancer_of(project, prompt.enhance, _nobody)
+        except EngineError as error:
+            at = ("prompts", prompt.name, "enhance")
+            problems.append(
+                parsed.source.diagnostic(at, "no-enhancer", error.message, hint=error.hint)
+            )
+            continue
+        kind = project.enhancing(prompt.enhance).kind
+        found[prompt.name] = Detailer(made.name, kind, made.settings)
+    return found, tuple(problems)
+
+
+def _nobody(errand: Errand) -> str:
+    """Stand for a messenger where nothing is sent."""
+    raise EngineError("an enhancer was called where none may be")
+
+
 def _expand(
-    parsed: JobSpec, files: JobInputs, *, target: str, preview: bool
+    parsed: JobSpec, files: JobInputs, detail: Detail, *, target: str, preview: bool
 ) -> tuple[Job | None, tuple[Diagnostic, ...]]:
-    expansion, found = matrix.expand(parsed, files, schema.contract(parsed.engine))
+    expansion, found = matrix.expand(parsed, files, schema.contract(parsed.engine), detail)
     if expansion is None:
         return None, found
     found += tuple(noted(parsed, expansion))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import TypeAlias
 
-from cosmos_jobs import identity, schema, upscaling
+from cosmos_jobs import identity, naming, schema, upscaling
 from cosmos_jobs.model import (
     IMAGE_SUFFIXES,
     Contract,
     Desired,
+    Detail,
+    Detailer,
     Diagnostic,
     Expansion,
     Include,
@@ -32,6 +33,10 @@ from cosmos_jobs.model import (
 from cosmos_jobs.prompttext import fill, malformed, placeholders
 
 MAX_COMBINATIONS = 1_000_000
+AWAITED = "enhance"
+"""The input of a prompt that names the text which is awaited."""
+
+NO_DETAIL = Detail()
 
 Cell: TypeAlias = Mapping[str, Scalar]
 """One combination: axis name → value; `video` and `weights` hold names, as in `exclude`."""
@@ -46,6 +51,7 @@ class _Matrix:
     contract: Contract
     texts: Mapping[str, str]
     weights: dict[str, Mapping[str, float]]
+    detail: Detail
     sources: dict[tuple[str, str], Source] = field(default_factory=dict)
     compared: set[tuple[Scalar, ...]] = field(default_factory=set)
     problems: list[Diagnostic] = field(default_factory=list)
@@ -60,14 +66,15 @@ class _Matrix:
 
 
 def expand(
-    job: JobSpec, inputs: JobInputs, contract: Contract
+    job: JobSpec, inputs: JobInputs, contract: Contract, detail: Detail = NO_DETAIL
 ) -> tuple[Expansion | None, tuple[Diagnostic, ...]]:
     """Return every prompt and run that `job` asks for, and what is wrong or odd about it.
 
     The expansion is None when there is an error. Combinations are counted
-    before any is made; above MAX_COMBINATIONS none is.
+    before any is made; above MAX_COMBINATIONS none is. Prompts that `detail`
+    has an enhancer for get the text that it made, or await it.
     """
-    matrix = _Matrix(job, inputs, contract, _texts(job, inputs), dict(job.weights))
+    matrix = _Matrix(job, inputs, contract, _texts(job, inputs), dict(job.weights), detail)
     _check_names(matrix)
     if matrix.problems:
         return None, tuple(matrix.problems)
@@ -354,7 +361,8 @@ def _runs(matrix: _Matrix, cells: list[Cell], shown: tuple[str, ...]) -> Expansi
             doubles += 1
             continue
         label = _label(cell, shown, labels[name], run, files)
-        runs[run.id] = Desired(run, job.name, name, label, files)
+        awaits = source.prompt.inputs.get(AWAITED, "")
+        runs[run.id] = Desired(run, job.name, name, label, files, awaits=awaits)
     if doubles:
         what = "combination makes" if doubles == 1 else "combinations make"
         matrix.warn((), "same-run", f"{doubles} {what} the same run as another; each is made once")
@@ -406,8 +414,24 @@ def _source(matrix: _Matrix, prompt: PromptSpec, cell: Cell, used: tuple[str, ..
         if not made.text:
             message = "the prompt is empty once its variables are filled in"
             matrix.problem(("prompts", prompt.name), "empty-prompt", message)
-        matrix.sources[key] = Source(made, prompt.name, video, files)
+        source = Source(made, prompt.name, video, files)
+        by = matrix.detail.by.get(prompt.name)
+        matrix.sources[key] = _detailed(source, by, matrix.detail) if by else source
     return matrix.sources[key]
+
+
+def _detailed(source: Source, by: Detailer, detail: Detail) -> Source:
+    """Return a prompt with the text that an enhancer made of it, or as one that awaits it."""
+    before = source.prompt
+    awaited = identity.enhanced(before.text, before.inputs, by)
+    found = detail.texts.get(awaited)
+    if found is None:
+        inputs = {**before.inputs, AWAITED: awaited}
+        return replace(source, prompt=identity.prompt(before.text, before.negative, inputs))
+    prompt = identity.prompt(found.text, before.negative, before.inputs)
+    if prompt.id == before.id:
+        return source
+    return replace(source, prompt=prompt, parent=before.id, enhancer=found.enhancer)
 
 
 def _label_axes(
@@ -440,7 +464,7 @@ def _label(
     parts = []
     for name in shown:
         if name in cell:
-            value = _file_name(files[name].path.stem if name in files else str(cell[name]))
+            value = naming.part(files[name].path.stem if name in files else str(cell[name]))
             parts.append(f"{name}{value}" if name in run.params else value)
     # A file name has at most 255 bytes on every file system.
     label = "-".join(parts).encode()[:180].decode(errors="ignore")
@@ -454,13 +478,6 @@ def _untaken(label: str, taken: set[str], run: Run) -> str:
         label = f"{label}-{run.id[3:]}"
     taken.add(label.casefold())
     return label
-
-
-@lru_cache(maxsize=4096)
-def _file_name(value: str) -> str:
-    """Return `value` with everything but letters, digits, dots and dashes as one underscore."""
-    kept = "".join(char if char.isalnum() or char in ".-" else " " for char in value)
-    return "_".join(kept.split())[:40] or "_"
 
 
 # --- 4K --------------------------------------------------------------------------------------
@@ -484,7 +501,8 @@ def _with_upscaled(
         prompt, run = upscaling.upscaled(words, inputs, upscale.weight, output.fps, real=real)
         label = _untaken(f"{each.label}-4k", labels[each.prompt], run)
         sources[prompt.id] = Source(prompt, each.prompt, source.video, {"color": output})
-        runs += [each, Desired(run, each.job, each.prompt, label, after=each.run.id)]
+        larger = Desired(run, each.job, each.prompt, label, after=each.run.id, awaits=each.awaits)
+        runs += [each, larger]
     return Expansion(sources, tuple(runs))
 
 

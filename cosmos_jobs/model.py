@@ -111,6 +111,8 @@ class PromptSpec:
     """A prompt of a job file; `text` still has its `{variables}`.
 
     Exactly one of `text` and `file` is given; `videos` None means all of them.
+    `enhance` names the enhancer that writes it in more detail, as NAME or
+    NAME:MODEL: "" is the project's, None is none.
     """
 
     name: str
@@ -118,6 +120,7 @@ class PromptSpec:
     file: str | None = None
     negative: str = ""
     videos: tuple[str, ...] | None = None
+    enhance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +182,10 @@ class Limits:
 class JobSpec:
     """A job file, parsed: valid in itself, its files not yet looked at.
 
-    `path` is the file as the user named it. Ranges and grids are expanded:
-    `weights` maps labels to control weights (0–1, snapped to 0.01, zeros
-    dropped, in the order of CONTROLS), `params` and `variables` map names to
-    their values. `exclude` entries map axis names (`prompt`, `video`,
+    `path` is the file as the user named it, empty where there is none. Ranges
+    and grids are expanded: `weights` maps labels to control weights (0–1,
+    snapped to 0.01, zeros dropped, in the order of CONTROLS), `params` and
+    `variables` map names to their values. `exclude` entries map axis names (`prompt`, `video`,
     `weights`, a variable, a parameter) to the values that match. `video_glob`
     is the pattern of ``videos: {glob: …}``. A parameter that each control has
     is named like `masks.edge`. `files` are those values of parameters that are
@@ -242,6 +245,36 @@ class JobInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Detailer:
+    """An enhancer as far as its texts depend on it: its name, its kind and its settings."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Enhanced:
+    """A text that an enhancer made of another, with the id of what was asked."""
+
+    id: str
+    text: str
+    original: str
+    enhancer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What is known about the prompts of a job that are to be written in more detail.
+
+    `by` are the enhancers, by prompt name; `texts` those that are kept, by their ids.
+    """
+
+    by: Mapping[str, Detailer] = field(default_factory=dict)
+    texts: Mapping[str, Enhanced] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """What an engine accepts: the version of its meaning, and its parameters' defaults.
 
@@ -264,7 +297,9 @@ class Prompt:
     """Text, negative text and the input video by content: `inputs` maps roles to sha256.
 
     Where the video is the output of a run, as yet unknown, `inputs` is
-    ``{"run": id of that run}``.
+    ``{"run": id of that run}``. One whose text is yet to be written in more
+    detail stands for what will come of it, and is in no store: its `inputs` have
+    ``enhance``, the id of the text that is awaited.
     """
 
     id: str
@@ -295,7 +330,8 @@ class Desired:
     """A run that a job asks for, and its place there: `outputs/<job>/<prompt>/<label>.mp4`.
 
     `files` are the files that are values of its parameters. It works on the
-    output of the run `after`, where there is one.
+    output of the run `after`, where there is one. With `awaits`, the id of an
+    enhanced text, it is unknown until that is there, and its ids mean nothing.
     """
 
     run: Run
@@ -304,6 +340,7 @@ class Desired:
     label: str
     files: Mapping[str, InputFile] = field(default_factory=dict)
     after: str = ""
+    awaits: str = ""
 
     @property
     def place(self) -> str:
@@ -316,13 +353,16 @@ class Source:
     """Where a prompt's content comes from: its name, its video's name and the files by role.
 
     Where the prompt works on a run's output, `files` has only the color video of
-    that run, with the frames and fps that the output will have.
+    that run, with the frames and fps that the output will have. A text that was
+    made by an `enhancer` has the prompt before it as `parent`.
     """
 
     prompt: Prompt
     name: str
     video: str
     files: Mapping[str, InputFile]
+    parent: str = ""
+    enhancer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +433,7 @@ class Record:
 
     `files` maps parameters whose value is a file to its path as last seen.
     `passed` are the batches that it was given to and that never came to it.
+    `rating` are the stars, 1–5, that somebody gave it.
     """
 
     run: Run
@@ -403,6 +444,7 @@ class Record:
     output: Output | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     passed: tuple[str, ...] = ()
+    rating: int | None = None
 
     @property
     def batches(self) -> frozenset[str]:
@@ -433,6 +475,19 @@ class PromptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Enhancement:
+    """What came of a prompt that was to be enhanced: its new `text`, and the prompt that has it.
+
+    Without a text the `reason` says why; with the text that it had, why it was left.
+    """
+
+    before: PromptRecord
+    text: str
+    reason: str = ""
+    after: PromptRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Runs that one engine process makes on one target, so that the model loads once.
 
@@ -453,7 +508,8 @@ class Snapshot:
 
     `states` repeats the runs' states and `sizes` the bytes of their videos:
     ten times cheaper to read than the records. `jobs` maps the names of jobs
-    to their files, relative to the project root.
+    to their files, relative to the project root. `enhanced` are the texts that
+    enhancers made.
     """
 
     runs: Mapping[str, Record]
@@ -462,6 +518,7 @@ class Snapshot:
     batches: Mapping[str, Batch]
     jobs: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    enhanced: Mapping[str, Enhanced] = field(default_factory=dict)
     lineage: str = ""
     serial: int = 0
 
@@ -470,11 +527,12 @@ class Snapshot:
 
 
 class Action(StrEnum):
-    """What apply will do about a run."""
+    """What apply will do about a run; UNKNOWN ones are known once their prompt is enhanced."""
 
     CREATE = "create"
     RETRY = "retry"
     FORCE = "force"
+    UNKNOWN = "unknown"
     WAIT = "wait"
     KEEP = "keep"
     BLOCKED = "blocked"
@@ -489,6 +547,7 @@ STARTS = frozenset({Action.CREATE, Action.RETRY, Action.FORCE})
 class Change:
     """One line of a plan: what happens to a run of a job, and why.
 
+    An UNKNOWN one has no run id yet.
     `attempts` is how often it was tried so far; apply starts it only while that still holds.
     """
 
@@ -558,8 +617,8 @@ class Job:
 class Planned:
     """A plan with the jobs that it is for, the warnings of their files and its cost.
 
-    `desired` are the selected runs, job by job; `refusals` say why apply will
-    not carry the plan out.
+    `desired` are the selected runs, job by job, without those that await an
+    enhanced text; `refusals` say why apply will not carry the plan out.
     """
 
     selection: Selection
@@ -578,7 +637,7 @@ class Applied:
     It `started` some; others were in flight already, and it `awaited` them.
     Those `held_back` were not started, as a canary did not succeed. `troubles`
     are machines that were left alone, and why; `traffic` is what went over
-    the connections.
+    the connections. Of runs whose prompt could not be enhanced `planned` says why.
     """
 
     planned: Planned

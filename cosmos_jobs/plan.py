@@ -18,9 +18,14 @@ from cosmos_jobs.model import (
     State,
 )
 
+NOTHING: Mapping[str, str] = {}
+
 GONE = "no longer in the job file"
 REPLACED = "replaced in the job file"
 """Why a run is an orphan."""
+
+AFTER_ENHANCE = "known after enhance"
+"""Why it is unknown what becomes of a run."""
 
 BEHIND = "new, each behind the run that it upscales"
 
@@ -33,14 +38,16 @@ def diff(
     missing: Collection[str] = (),
     force: bool = False,
     partial: bool = False,
+    refused: Mapping[str, str] = NOTHING,
 ) -> Plan:
     """Return the plan that makes the store, as `known`, agree with `desired`.
 
     `sources` holds the desired prompts by id, `missing` the ids of succeeded
     runs whose output is gone. `force` runs again what is done. A `partial`
     selection of a job says nothing about what left it, so it finds no orphans.
+    `refused` says why there is no enhanced text, by the id that runs await.
     """
-    wanted = {each.run.id for each in desired}
+    wanted = {each.run.id for each in desired if not each.awaits}
     jobs = {each.job for each in desired}
     orphans = _orphans(known, jobs, wanted)
     # A place that several runs have left was last taken by the newest of them.
@@ -48,6 +55,10 @@ def diff(
     changes = []
     first: dict[str, str] = {}
     for each in desired:
+        if each.awaits:
+            reason = refused.get(each.awaits, AFTER_ENHANCE)
+            changes.append(Change(Action.UNKNOWN, "", each.job, each.place, reason))
+            continue
         job = first.setdefault(each.run.id, each.job)
         if job != each.job:
             shared = f"the same run as in {job}"

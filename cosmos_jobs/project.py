@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,9 @@ MAX_BATCH = 50
 TIMEOUT_FACTOR = 5.0
 WARM, NATIVE = "warm", "native"
 IDLE_S = 300
+ENHANCER = "template"
+IMAGES = 4
+"""How many frames of a video an enhancer sees that is to see any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +113,46 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class EnhancerSettings:
+    """How prompts are written in more detail: `kind` says by what, the rest is what it needs.
+
+    A server at `base_url` is asked for `model`, with the `key` (of the variable
+    `key_name`, where there must be one), and shown `images` frames of the video.
+    It may take `timeout_s`, and is tried `retries` times more. `target` is where
+    the enhancer runs that is a model of ours.
+    """
+
+    name: str
+    kind: str
+    model: str = ""
+    base_url: str = ""
+    key: str = field(default="", repr=False)
+    key_name: str = ""
+    images: int = 0
+    temperature: float | None = None
+    max_tokens: int = 600
+    timeout_s: float | None = None
+    retries: int = 4
+    parallel: int = 4
+    stream: bool = False
+    instructions: str = ""
+    target: str = ""
+    options: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
-    """A folder with its settings; every path of a job file is relative to `root`."""
+    """A folder with its settings; every path of a job file is relative to `root`.
+
+    `enhancers` are as the project file has them: `${NAME}` is not looked up yet.
+    """
 
     root: Path
     engine: str = ENGINE
     target: str = targets.LOCAL
     targets: Mapping[str, Target] = field(default_factory=dict)
+    enhancer: str = ENHANCER
+    enhancers: Mapping[str, EnhancerSettings] = field(default_factory=dict)
 
     def named(self, target: str) -> Target:
         """Return a target; UsageError when the project has none of this name."""
@@ -158,6 +194,15 @@ class Project:
         place = f"{socket.gethostname()}:{self.root.resolve()}"
         return hashlib.sha256(place.encode()).hexdigest()[:12]
 
+    def enhancing(self, wanted: str = "") -> EnhancerSettings:
+        """Return the settings of `NAME` or `NAME:MODEL`, else of the project's own enhancer.
+
+        A key comes from the environment here.
+        """
+        name, _, model = (wanted or self.enhancer).partition(":")
+        found = self.enhancers.get(name) or EnhancerSettings(name, name)
+        return _with_key(replace(found, model=model or found.model), os.environ)
+
     def secrets(self, installation: Installation) -> Mapping[str, str]:
         """Return the secrets of an installation that the environment here has."""
         return secrets(installation, os.environ)
@@ -174,6 +219,20 @@ def secrets(installation: Installation, environ: Mapping[str, str]) -> Mapping[s
         if value.startswith("${")
     }
     return {variable: environ[name] for variable, name in names.items() if environ.get(name)}
+
+
+def _with_key(given: EnhancerSettings, environ: Mapping[str, str]) -> EnhancerSettings:
+    """Return the settings with the value of their key, and the server that the environment names.
+
+    The key of OpenAI is for OpenAI, or for the server that the environment
+    itself names: one that a project file names is not given it unasked.
+    """
+    key, name = environ.get(given.key_name, ""), given.key_name
+    if given.kind != "openai" or given.base_url or name:
+        return replace(given, key=key)
+    url, key = environ.get("OPENAI_BASE_URL", ""), environ.get("OPENAI_API_KEY", "")
+    # A server of one's own may want none.
+    return replace(given, base_url=url, key=key, key_name="" if url else "OPENAI_API_KEY")
 
 
 def find(start: Path) -> Path:
@@ -193,7 +252,8 @@ def load(root: Path) -> Project:
         data = (root / FILE).read_bytes()
     except FileNotFoundError:
         data = b"version: 1\n"
-    return parse(data, root)
+    # What runs detached has another working directory.
+    return parse(data, root.resolve())
 
 
 def parse(data: bytes, root: Path) -> Project:
@@ -205,11 +265,31 @@ def parse(data: bytes, root: Path) -> Project:
     found += tuple(targets.problems(written, locator))
     if target not in written and not found:
         found += (targets.unknown(target, written, locator),)
+    enhancers = settings.get("enhancers", {})
+    found += tuple(targets.enhancer_problems(enhancers, written, locator))
     if found:
         shown = map(targets.without_secrets, sorted(found, key=schema.position))
         raise InvalidFiles(f"{FILE} is invalid", tuple(shown))
     made = {name: _target(name, each or {}, root) for name, each in written.items()}
-    return Project(root, settings.get("engine", ENGINE), target, made)
+    return Project(
+        root,
+        settings.get("engine", ENGINE),
+        target,
+        made,
+        settings.get("enhancer", ENHANCER),
+        {name: _enhancer(name, each or {}) for name, each in enhancers.items()},
+    )
+
+
+def _enhancer(name: str, given: Mapping[str, Any]) -> EnhancerSettings:
+    images = given.get("images", False)
+    # Written true it is a number of our choice; true is 1 to Python.
+    count = IMAGES * images if isinstance(images, bool) else int(images)
+    others = {key: each for key, each in given.items() if key not in ("kind", "api_key", "images")}
+    variable = given.get("api_key", "").removeprefix("${").removesuffix("}")
+    return EnhancerSettings(
+        name, given.get("kind", name), key_name=variable, images=count, **others
+    )
 
 
 def _target(name: str, given: Mapping[str, Any], root: Path) -> Target:

@@ -1,15 +1,16 @@
-"""Every extension point on one page: Engine, Executor, Host.
+"""Every extension point on one page: Engine, Executor, Host, Enhancer.
 
 An engine is pure: it says how a batch is run and reads what it left. An
-executor queues batches on a host. A host is a machine's shell and files.
+executor queues batches on a host. A host is a machine's shell and files. An
+enhancer writes prompts in more detail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from cosmos_jobs.model import (
     Batch,
@@ -264,4 +265,87 @@ class Host(Protocol):
 
     async def close(self) -> None:
         """Let go of the machine; what runs there goes on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt that is to be written in more detail, with an id of the caller's own.
+
+    `video` is its color video on this machine, of the content `sha256`; None where there is none.
+    """
+
+    id: str
+    text: str
+    negative: str = ""
+    video: Path | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a request: a `text`, or "" and the `reason` why there is none.
+
+    Where the text is the one that was given, the reason says why it was left as it is.
+    """
+
+    text: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Work for a machine of `target` that has `engine`, and that leaves text in place of videos.
+
+    The same `key` is the same work: what was begun is joined, what was done is
+    read. `files` are brought there, by sha256; `command` gets the setup and
+    where they are, without those that could not be brought. The file `answer`
+    below `out/` comes back. It may take `limit_s` seconds.
+    """
+
+    key: str
+    engine: str
+    target: str
+    files: Mapping[str, Path]
+    command: Callable[[Setup, Mapping[str, str]], Command]
+    answer: str
+    limit_s: int | None = None
+
+
+Messenger: TypeAlias = Callable[[Errand], str]
+"""Does an errand to its end and returns its answer.
+
+Raises HostError when the machine cannot, EngineError when it leaves no answer.
+"""
+
+
+class Enhancer(Protocol):
+    """Writes prompts in more detail.
+
+    One of an entry point `cosmos_jobs.enhancers` is made as
+    ``factory(settings, messenger)``: a project's EnhancerSettings and a Messenger.
+    """
+
+    @property
+    def name(self) -> str:
+        """What made a text, as the store and readers have it: `openai:gpt-4o`."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """All that makes its texts other ones: model, temperature, version; nothing secret."""
+        ...
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it costs neither money nor GPU time, so that a dry run may call it."""
+        ...
+
+    def enhance(self, requests: Sequence[Request]) -> Iterator[tuple[str, Answer]]:
+        """Yield an answer to every request, behind its id, as they come.
+
+        What is wrong with one is its own answer. Blocks in between. Raises
+        EngineError when it can answer none (not installed, no key, no such
+        model), HostError for a machine.
+        """
         ...

@@ -401,6 +401,7 @@ class _Reader:
             file=given.get("file"),
             negative=prompttext.normalised(negative),
             videos=None if videos is None else self._prompt_videos(videos, (*at, "videos")),
+            enhance=_enhancer(given.get("enhance", False)),
         )
 
     def _prompt_text(self, written: str, at: Where) -> str:
@@ -837,6 +838,13 @@ class _References:
 
 def _video(given: str | Mapping[str, str]) -> VideoSource:
     return VideoSource(folder=given) if isinstance(given, str) else VideoSource(files=dict(given))
+
+
+def _enhancer(given: bool | _Mapping) -> str | None:
+    """Return which enhancer is meant: none (None), the project's own (""), or one by name."""
+    if isinstance(given, dict):
+        return str(given.get("model", ""))
+    return "" if given else None
 
 
 def _sample(given: Mapping[str, float] | None) -> Sample | None:

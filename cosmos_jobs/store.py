@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from tinydb.table import Table
 from cosmos_jobs import documents, files
 from cosmos_jobs.documents import Document
 from cosmos_jobs.errors import StoreError
-from cosmos_jobs.model import Batch, PromptRecord, Record, Snapshot
+from cosmos_jobs.model import Batch, Enhanced, PromptRecord, Record, Snapshot
 
 FORMAT = 1
 LOCK_TIMEOUT_S = 30.0
@@ -29,7 +30,7 @@ class Store:
     """The prompts, runs and batches of a project in `path`, with its backup and lock beside it.
 
     Every error of the file or its lock is a StoreError; what is on disk is
-    then as it was.
+    then as it was. Several threads may use one.
     """
 
     def __init__(self, path: Path, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
@@ -38,9 +39,15 @@ class Store:
         self._lock_timeout_s = lock_timeout_s
         self._mark: tuple[int, int, int] | None = None
         self._tables: Tables = {}
+        # What is in memory belongs together: the tables of one write, and its mark.
+        self._guard = threading.RLock()
 
     def snapshot(self) -> Snapshot:
         """Return all that is known; an absent file is an empty store."""
+        with self._guard:
+            return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         meta = self._load()["meta"]["store"]
         runs = self.table("runs")
         try:
@@ -56,6 +63,7 @@ class Store:
             _Decoded(self, "batches", documents.batch),
             jobs,
             sizes,
+            _Decoded(self, "enhanced", documents.enhanced),
             meta["lineage"],
             meta["serial"],
         )
@@ -96,6 +104,10 @@ class Store:
             raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _load(self) -> Tables:
+        with self._guard:
+            return self._read()
+
+    def _read(self) -> Tables:
         try:
             mark = _mark(self.path)
             if mark != self._mark:
@@ -138,7 +150,8 @@ class Store:
         if self.path.exists():
             files.link(self.path, self.backup)
         files.write(self.path, orjson.dumps(tables))
-        self._tables, self._mark = tables, _mark(self.path)
+        with self._guard:
+            self._tables, self._mark = tables, _mark(self.path)
 
 
 class Transaction:
@@ -153,6 +166,26 @@ class Transaction:
         """Return what is known of a run."""
         document = self._get("runs", run_id)
         return None if document is None else documents.record(run_id, document)
+
+    def prompts_with_runs(self) -> frozenset[str]:
+        """Return the ids of the prompts that runs are of."""
+        runs = self._storage.tables.get("runs", {})
+        return frozenset(str(document["prompt"]) for document in runs.values())
+
+    def children(self, prompt_id: str) -> tuple[PromptRecord, ...]:
+        """Return the prompts that were made of a prompt."""
+        prompts = self._storage.tables.get("prompts", {})
+        return tuple(
+            documents.prompt_record(key, each)
+            for key, each in prompts.items()
+            if each.get("parent") == prompt_id
+        )
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all prompts."""
+        return frozenset(
+            str(each["name"]) for each in self._storage.tables.get("prompts", {}).values()
+        )
 
     def prompt(self, prompt_id: str) -> PromptRecord | None:
         """Return what is known of a prompt."""
@@ -171,6 +204,16 @@ class Transaction:
     def put_prompts(self, prompts: Iterable[PromptRecord]) -> None:
         """Add or replace prompts."""
         self._put("prompts", {each.prompt.id: documents.prompt_document(each) for each in prompts})
+
+    def enhanced(self, enhanced_id: str) -> Enhanced | None:
+        """Return a text that an enhancer made."""
+        document = self._get("enhanced", enhanced_id)
+        return None if document is None else documents.enhanced(enhanced_id, document)
+
+    def put_enhanced(self, texts: Iterable[Enhanced], *, replacing: bool = False) -> None:
+        """Add texts that enhancers made; what is there stays, unless `replacing`."""
+        new = (each for each in texts if replacing or self._get("enhanced", each.id) is None)
+        self._put("enhanced", {each.id: documents.enhanced_document(each) for each in new})
 
     def put_batches(self, batches: Iterable[Batch]) -> None:
         """Add or replace batches."""

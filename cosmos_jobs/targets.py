@@ -1,4 +1,4 @@
-"""What is wrong with the targets of a project file, beyond the shape that its schema asks for."""
+"""What is wrong with the targets and enhancers of a project file, beyond their shape."""
 
 from __future__ import annotations
 
@@ -153,6 +153,30 @@ def _arguments(given: Collection[str | None], at: Where, locator: Locator) -> It
             message = "this option has a secret in the open"
             hint = "write it under `env`, as `HF_TOKEN: ${HF_TOKEN}`"
             yield locator.diagnostic((*at, number), "open-secret", message, hint=hint)
+
+
+def enhancer_problems(
+    enhancers: Mapping[str, Mapping[str, Any] | None],
+    targets: Collection[str],
+    locator: Locator,
+) -> Iterator[Diagnostic]:
+    """Yield every mistake in the meaning of `enhancers`, with the `targets` that there are."""
+    for name, given in enhancers.items():
+        settings, at = given or {}, ("enhancers", name)
+        key, url, target = (settings.get(each, "") for each in ("api_key", "base_url", "target"))
+        if key and not _REFERENCE.fullmatch(key):
+            message = "`api_key` must be one `${NAME}`: secrets do not belong in this file"
+            hint = "write `${OPENAI_API_KEY}`, and set OPENAI_API_KEY in the environment"
+            yield locator.diagnostic((*at, "api_key"), "open-secret", message, key=True, hint=hint)
+        if url and masked(url) != url:
+            message = "`base_url` has a secret in the open"
+            hint = "take it out of the address, and write `api_key: ${NAME}`"
+            place: Where = (*at, "base_url")
+            yield locator.diagnostic(place, "open-secret", message, key=True, hint=hint)
+        if target and target not in targets:
+            message = f"unknown target `{target}`"
+            hint = f"the targets are {listed(targets)}"
+            yield locator.diagnostic((*at, "target"), "unknown-target", message, hint=hint)
 
 
 def without_secrets(problem: Diagnostic) -> Diagnostic:

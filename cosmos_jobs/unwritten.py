@@ -1,15 +1,29 @@
-"""Jobs that no file asks for: made from the command line, and in no job's outputs."""
+"""Prompts and jobs that no file asks for: made from the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import bisect
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cosmos_jobs import digests, jobfiles, upscaling, yamltext
+from cosmos_jobs import (
+    asked,
+    digests,
+    identity,
+    inputs,
+    jobfiles,
+    naming,
+    schema,
+    upscaling,
+    yamltext,
+)
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import (
+    IMAGE_SUFFIXES,
+    ROLES,
     Desired,
+    Diagnostic,
     Expansion,
     InputFile,
     Job,
@@ -19,14 +33,252 @@ from cosmos_jobs.model import (
     PromptRecord,
     Record,
     Run,
+    Scalar,
+    Severity,
     Snapshot,
     Source,
     State,
+    VideoSource,
 )
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import ENGINE, Project
 
 PLACE = "upscaled"
+
+INFERENCE = "inference"
+"""The job that the videos of prompts stand under; no job file may have its name."""
+
+# --- prompts --------------------------------------------------------------------------------
+
+
+def prompt(
+    project: Project,
+    text: str,
+    video: str,
+    negative: str,
+    hashing: digests.Progress | None = None,
+) -> Source:
+    """Return the prompt of a text and a video: a folder with color.mp4, or a file.
+
+    Braces mean nothing here: there are no variables. Its name is left empty.
+    Raises UsageError for a text that is none, and with all that the files lack.
+    """
+    words, without = _words(text, "the text"), _words(negative, "the negative text", empty=True)
+    where = _found(video, project.root)
+    full = project.root / where
+    is_file = full.is_file() or (not full.exists() and full.suffix.lower() in _SUFFIXES)
+    given = VideoSource(files={"color": where}) if is_file else VideoSource(folder=where)
+    named = full.absolute()
+    # A clip that is called color.mp4 is known by its folder.
+    name = named.stem if is_file and named.stem not in ROLES else ""
+    name = name or (named.parent if is_file else named.resolve()).name or "video"
+    cache = digests.Digests(project.cache / "digests.json", progress=hashing)
+    wanted = replace(_spec("", project.engine, project.target), videos={name: given})
+    read, problems = inputs.resolve(wanted, project.root, cache)
+    cache.save()
+    asked.refuse(problems)
+    files = read.videos[name]
+    made = identity.prompt(words, without, {role: one.sha256 for role, one in files.items()})
+    return Source(made, "", name, files)
+
+
+_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", *IMAGE_SUFFIXES)
+
+
+def _words(text: str, what: str, *, empty: bool = False) -> str:
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise UsageError(f"{what} is not UTF-8", hint="give it in UTF-8")
+    if len(text.encode()) > inputs.MAX_PROMPT_BYTES:
+        limit = f"{inputs.MAX_PROMPT_BYTES // 1024} KiB"
+        raise UsageError(f"{what} is longer than {limit}", hint="a prompt is a few sentences")
+    if empty and not text.strip():
+        return ""
+    found = inputs.checked(text.strip())
+    if isinstance(found, digests.Unusable):
+        hint = "say what the video shows" if found.code == "empty-prompt" else found.hint
+        raise UsageError(f"{what} {found.what}", hint=hint)
+    return found
+
+
+def _found(given: str, root: Path) -> str:
+    """Return a path from the working directory or from `root` as one from `root`, if it exists."""
+    place = jobfiles.located(given, root)
+    if not place.exists():
+        return given
+    path = place.absolute()
+    for base in (root, root.resolve()):
+        if path.is_relative_to(base):
+            return str(path.relative_to(base))
+    return str(path)
+
+
+# --- the videos of prompts --------------------------------------------------------------------
+
+
+class Inference:
+    """Makes a job of the videos of prompts, all with the same weights and parameters.
+
+    `spec` has these; the runs stand under the job's name, so that people find
+    them in `outputs/<job>/<prompt>/<label>.mp4`.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        known: Snapshot,
+        spec: JobSpec,
+        job: str,
+        hashing: digests.Progress | None = None,
+    ) -> None:
+        self._project = project
+        self._known = known
+        # As on any command line a path may be one from the working directory, too.
+        files = tuple(replace(one, path=_found(one.path, project.root)) for one in spec.files)
+        self._spec = replace(spec, path="", name=job, files=files)
+        self._contract = schema.contract(spec.engine)
+        self._digests = digests.Digests(project.cache / "digests.json", progress=hashing)
+
+    def job(
+        self, prompts: Sequence[PromptRecord], target: str
+    ) -> tuple[Job, tuple[Diagnostic, ...]]:
+        """Return the job that makes a video of each prompt, and the warnings.
+
+        Raises UsageError for files of parameters that are no such files, and
+        with what the engine refuses.
+        """
+        read, problems = inputs.resolve(self._spec, self._project.root, self._digests)
+        asked.refuse(problems)
+        params = {name: values[0] for name, values in self._spec.params.items()}
+        files = {
+            one.parameter: read.files[one.path]
+            for one in self._spec.files
+            if params.get(one.parameter) is not None
+        }
+        params |= {name: one.sha256 for name, one in files.items()}
+        sources = {each.prompt.id: each for each in self._looked_at(prompts)}
+        self._digests.save()
+        self._refuse_images(sources.values())
+        expansion = Expansion(sources, tuple(self._runs(sources.values(), params, files)))
+        noted = tuple(jobfiles.noted(self._spec, expansion))
+        asked.refuse(noted)
+        told = (*problems, *noted, *self._changed(sources.values()))
+        return Job(self._spec, target, expansion), asked.plain(told)
+
+    def _looked_at(self, prompts: Sequence[PromptRecord]) -> Iterator[Source]:
+        """Yield the prompts as sources, their files as they are now."""
+        root = self._project.root
+        self._digests.look(str(root / path) for each in prompts for path in each.files.values())
+        for each in prompts:
+            source = _source(each, root)
+            seen = {role: self._digests.video(one.path) for role, one in source.files.items()}
+            files = {
+                role: now if isinstance(now, InputFile) and now.sha256 == one.sha256 else one
+                for role, one in source.files.items()
+                if (now := seen[role])
+            }
+            yield replace(source, files=files)
+
+    def _changed(self, sources: Iterable[Source]) -> Iterator[Diagnostic]:
+        """Warn of videos that are gone or have other content than when the prompt was made."""
+        gone = dict.fromkeys(
+            str(one.path) for each in sources for one in each.files.values() if not one.width
+        )
+        if gone:
+            yield Diagnostic(
+                "changed-video",
+                f"gone, or no longer what the prompts were made of: {schema.listed(gone)}",
+                "",
+                hint="bring it back, or make the prompt again: cosmos-jobs create prompt",
+                severity=Severity.WARNING,
+            )
+
+    def _refuse_images(self, sources: Iterable[Source]) -> None:
+        if self._contract.images:
+            return
+        found = [
+            each.prompt.id
+            for each in sources
+            if any(one.path.suffix.lower() in IMAGE_SUFFIXES for one in each.files.values())
+        ]
+        if found:
+            takers = [name for name in schema.engines() if schema.contract(name).images]
+            raise UsageError(
+                f"engine {self._contract.engine} takes no images, and the input of"
+                f" {schema.listed(found)} is one",
+                hint=f"images are for {schema.listed(takers)}; others need a video",
+            )
+
+    def _runs(
+        self,
+        sources: Iterable[Source],
+        params: Mapping[str, Scalar],
+        files: Mapping[str, InputFile],
+    ) -> Iterator[Desired]:
+        (weights,) = self._spec.weights.values()
+        taken = self._taken()
+        for source in sources:
+            run = identity.run(source.prompt.id, self._contract, weights, params)
+            label = naming.label(run, self._contract, files)
+            place = f"{source.name}/{label}".casefold()
+            if taken.setdefault(place, run.id) != run.id:
+                label = f"{label}-{run.id[3:]}"
+            yield Desired(run, self._spec.name, source.name, label, files)
+
+    def _taken(self) -> dict[str, str]:
+        """Return the places of the job that have a run; some file systems know no upper case."""
+        job = self._spec.name
+        records = self._known.runs.values()
+        return {
+            record.jobs[job].casefold(): record.run.id for record in records if job in record.jobs
+        }
+
+
+def found(known: Snapshot, given: Collection[str]) -> tuple[PromptRecord, ...]:
+    """Return the prompts of ids, each once; these may be shortened as long as they are unique.
+
+    Raises UsageError that names every id that is none.
+    """
+    ids = sorted(known.prompts)
+    chosen: dict[str, PromptRecord] = {}
+    wrong: dict[str, list[str]] = {}
+    for name in given:
+        matching = _matching(name, ids)
+        if len(matching) != 1:
+            kind = f"could be {len(matching):,} prompts" if matching else "there is no prompt"
+            wrong.setdefault(kind, []).append(name)
+        elif upscaling.RUN in (each := known.prompts[matching[0]]).prompt.inputs:
+            wrong.setdefault("not for inference, but for upscale", []).append(name)
+        else:
+            chosen.setdefault(each.prompt.id, each)
+    if wrong:
+        said = (f"{kind}: {', '.join(names)}" for kind, names in wrong.items())
+        raise UsageError(
+            f"{'; '.join(said)}; nothing was started", hint=_hint(wrong, known.prompts)
+        )
+    return tuple(chosen.values())
+
+
+def _matching(given: str, ids: Sequence[str]) -> Sequence[str]:
+    """Return those of the sorted `ids` that begin as given; that itself when it is one."""
+    if not given.startswith("ps_") or given == "ps_":
+        return ()
+    start = bisect.bisect_left(ids, given)
+    if ids[start : start + 1] == [given]:
+        return ids[start : start + 1]
+    return ids[start : bisect.bisect_left(ids, f"{given}~")]
+
+
+def _hint(wrong: Mapping[str, Sequence[str]], prompts: Mapping[str, PromptRecord]) -> str:
+    names = {name for each in wrong.values() for name in each}
+    meant = {each.name: key for key, each in prompts.items() if each.name in names}
+    if meant:
+        return "; ".join(f"`{name}` is the name of {key}" for name, key in meant.items())
+    if any(name.startswith("rs_") for name in names):
+        return "rs_… is a run: give the prompt that it is of, see: cosmos-jobs show rs_…"
+    return "see them: cosmos-jobs list prompts"
+
+
+# --- 4K -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +367,9 @@ class Upscaling:
     ) -> tuple[Prompt, Run]:
         real = (self._wish.engine or engine) != ENGINE
         return upscaling.upscaled(words, inputs, self._wish.weight, fps, real=real)
+
+
+# --- as the store has it ----------------------------------------------------------------------
 
 
 def again(known: Snapshot, run_ids: Sequence[str], root: Path, target: str) -> Job:

@@ -25,6 +25,9 @@ COMMANDS = {
         "preview": ("jobs", "Show any job's control inputs, on this machine's CPU."),
     },
     "Without a job file": {
+        "create": ("create", "Make a prompt of a text and a video."),
+        "inference": ("inference", "Make the videos of prompts."),
+        "enhance": ("enhance", "Write prompts in more detail."),
         "upscale": ("runs", "Make 4K videos of finished runs, or of any video."),
     },
     "Work in flight": {
@@ -38,8 +41,14 @@ COMMANDS = {
     "Results": {
         "status": ("records", "Show where each job stands, and what runs where."),
         "list": ("records", "List prompts or runs."),
+        "search": ("library", "Find prompts by their words or names."),
         "show": ("records", "Show all that is known of a prompt or a run."),
         "reproduce": ("records", "Print the exact commands that make a run again."),
+        "rate": ("library", "Give a run one to five stars."),
+        "export": ("library", "Write a job file of prompts, runs or a job."),
+        "import": ("library", "Take over prompts and runs of another store."),
+        "verify": ("library", "Check that outputs and inputs are what the store says."),
+        "delete": ("library", "Delete prompts or runs, with their outputs."),
         "prune": ("records", "Remove runs that left their job files, or the cache."),
     },
     "More": {

@@ -21,6 +21,7 @@ from cosmos_jobs.model import (
     MAX_RUNS,
     STARTS,
     Action,
+    Applied,
     Planned,
     Selection,
     Severity,
@@ -122,7 +123,7 @@ def plan_command(
 
     \b
     + new      ~ retry or again     > in flight
-    ! blocked  - orphaned: no longer in its job file
+    ! blocked  - orphaned: no longer in its job file     ? known after enhance
 
     \b
     Examples:
@@ -138,7 +139,7 @@ def plan_command(
         _save(ops, planned, out)
         if not quiet:
             click.echo(f"Saved. Apply exactly this: cosmos-jobs apply {out}", err=True)
-    if exit_code and plans.count(planned, *STARTS):
+    if exit_code and plans.count(planned, Action.UNKNOWN, *STARTS):
         click.get_current_context().exit(1)
 
 
@@ -320,21 +321,37 @@ def carry_out(
 ) -> None:
     """Show a plan, ask where that is due, carry it out, and say what came of it."""
     from cosmos_jobs.render import results
-    from cosmos_jobs.render.progress import reporter
 
     show(planned, "text", quiet=quiet, verbose=verbose)
+    pending = plans.count(planned, Action.WAIT, Action.UNKNOWN, *STARTS)
+    applied = perform(ops, planned, options, quiet=quiet, verbose=verbose)
+    if not quiet and pending:
+        common.echo(results.text(applied, ops.project.root))
+    elif quiet and _failed(applied):
+        click.echo(results.text(applied, ops.project.root), err=True)
+    conclude(applied, options, verbose=verbose)
+
+
+def perform(
+    ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool, verbose: bool
+) -> Applied:
+    """Ask where that is due, carry a plan out, and show how that goes on."""
+    from cosmos_jobs.render.progress import reporter
+
     unchecked = planned.estimate.unknown
     gpus = any(ops.project.targets[job.target].gpus for job in planned.jobs)
     if options.max_gpu_hours is not None and unchecked and gpus:
         said = f"not checked for {plans.plural(unchecked, 'run')}, whose length is unknown yet"
         click.echo(f"--max-gpu-hours: {said}", err=True)
     _agree(planned, yes=options.yes)
+    if plans.count(planned, Action.UNKNOWN):
+        planned = _enhanced(ops, planned, options, quiet=quiet)
     # Unlike the other commands this one lasts, for days perhaps.
     gc.enable()
     pending = plans.count(planned, Action.WAIT, *STARTS)
     try:
         with reporter(planned, quiet=quiet or not pending, verbose=verbose) as notify:
-            applied = ops.apply(
+            return ops.apply(
                 planned,
                 notify,
                 max_runs=options.max_runs,
@@ -348,24 +365,43 @@ def carry_out(
     except KeyboardInterrupt:
         common.tell_left(ops, [each.run.id for each in planned.desired])
         raise
-    failed = applied.held_back or any(record.state in FAILED for record in applied.records)
-    if not quiet and pending:
-        common.echo(results.text(applied, ops.project.root))
-    elif quiet and failed:
-        click.echo(results.text(applied, ops.project.root), err=True)
+
+
+def conclude(applied: Applied, options: Options, *, verbose: bool) -> None:
+    """Say what machines did not do, and exit with a code unless every run succeeded."""
     common.tell_traffic(applied.traffic, verbose=verbose)
     common.tell_troubles(applied.troubles)
     left = IN_FLIGHT | ({State.PENDING} if not applied.held_back else frozenset())
     waiting = not options.detach and any(each.state in left for each in applied.records)
     if applied.troubles and (waiting or options.detach):
         click.get_current_context().exit(HostError.exit_code)
-    if failed or waiting:
+    if _failed(applied) or waiting:
         click.get_current_context().exit(1)
+
+
+def _enhanced(
+    ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool
+) -> Planned:
+    """Have the prompts enhanced that runs await, and say what is to be done then."""
+    if not quiet:
+        click.echo("Writing prompts in more detail …", err=True)
+    now = ops.enhance(
+        planned, max_runs=options.max_runs, connect_timeout_s=options.connect_timeout_s
+    )
+    if not quiet:
+        common.echo(plans.summary(now))
+    return now
+
+
+def _failed(applied: Applied) -> bool:
+    failed = any(record.state in FAILED for record in applied.records)
+    unknown = any(each.action is Action.UNKNOWN for each in applied.planned.plan.changes)
+    return failed or unknown or bool(applied.held_back)
 
 
 def _agree(planned: Planned, *, yes: bool) -> None:
     """Ask once, on a terminal, before work starts elsewhere than on this machine."""
     away = sorted({job.target for job in planned.jobs} - {"local"})
-    starts = plans.count(planned, *STARTS)
+    starts = plans.count(planned, Action.UNKNOWN, *STARTS)
     if not yes and away and starts and sys.stdin.isatty():
         click.confirm(f"Start {plans.plural(starts, 'run')} on {', '.join(away)}?", abort=True)

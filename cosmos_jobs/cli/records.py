@@ -2,47 +2,123 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import orjson
 
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import PromptRecord, Record, State
+from cosmos_jobs.model import PromptRecord, Record, Run, State
 from cosmos_jobs.operations import WorkflowOperations
-from cosmos_jobs.render import plans, results, tables
+from cosmos_jobs.operations.records import Overview
+from cosmos_jobs.render import library, plans, results, tables
+from cosmos_jobs.render.library import size
 
+Listed = TypeVar("Listed", PromptRecord, Record)
 STATES = click.Choice([str(state) for state in State])
 
 
 @click.command("status")
+@click.option("--stream", is_flag=True, help="Go on until nothing is in flight.")
 @common.format_option()
 @common.project_option
-def status_command(form: str, project: Path | None) -> None:
+def status_command(stream: bool, form: str, project: Path | None) -> None:
     """Show where each job stands, and what runs where.
 
     It says what was seen last, and asks no machine: `watch` and `fetch` do.
+    With --stream it shows what an `apply` or `watch` elsewhere learns, as it
+    learns it: on a terminal in place, in a pipe a line for each change, with
+    --format json a document a line. Ctrl-C ends it, and nothing else.
 
     \b
     Examples:
       cosmos-jobs status
+      cosmos-jobs status --stream
       cosmos-jobs status --format json
     """
     ops = common.operations(project)
-    counts, lanes = ops.status(), ops.in_flight()
-    if form == "json":
-        jobs = {job: {str(state): n for state, n in each.items()} for job, each in counts.items()}
-        _json({"jobs": jobs, "in_flight": [asdict(lane) for lane in lanes]})
-    elif counts:
-        click.echo(tables.jobs(counts))
-        if lanes:
-            click.echo(f"\n{tables.lanes(lanes)}")
+    if stream:
+        # It may go on for days, and each look at the store leaves values behind.
+        gc.enable()
+    if stream and form == "json":
+        for each in ops.stream_status():
+            common.echo(orjson.dumps(_status_document(each)))
+    elif stream and sys.stdout.isatty():
+        with library.redrawing() as show:
+            for each in ops.stream_status():
+                show(_status(each))
+        click.echo(_status(each))
+    elif stream:
+        _stream_lines(ops)
+    elif form == "json":
+        write_json(_status_document(ops.overview()))
     else:
-        click.echo("Nothing was applied yet. Begin with: cosmos-jobs apply jobs/FILE.yaml")
+        click.echo(_status(ops.overview()))
+
+
+def _status(seen: Overview) -> str:
+    if not seen.jobs:
+        return "Nothing was applied yet. Begin with: cosmos-jobs apply jobs/FILE.yaml"
+    shown = tables.jobs(seen.jobs)
+    return f"{shown}\n\n{tables.lanes(seen.lanes)}" if seen.lanes else shown
+
+
+def _status_document(seen: Overview) -> dict[str, object]:
+    jobs = {job: {str(state): n for state, n in each.items()} for job, each in seen.jobs.items()}
+    return {"jobs": jobs, "in_flight": [asdict(lane) for lane in seen.lanes]}
+
+
+def _stream_lines(ops: WorkflowOperations) -> None:
+    """Write how all stands, then a line for each run that changes."""
+    first = True
+    for each in ops.stream_status():
+        if first:
+            common.echo(_status(each))
+        first = False
+        for record in each.changed:
+            common.echo(tables.change(record))
+
+
+def _limit(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N."
+    )(command)
+
+
+def _status_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--status", type=STATES, multiple=True, help="Only these. May be repeated."
+    )(command)
+
+
+def _job_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--job", metavar="NAME", default="", help="Only those of this job.")(
+        command
+    )
+
+
+def _prompt_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--prompt",
+        metavar="ps_…",
+        default="",
+        help="Only those of this prompt.",
+        shell_complete=common.complete_ids,
+    )(command)
+
+
+def _first(found: Sequence[Listed], limit: int | None) -> Sequence[Listed]:
+    """Return the first ones, and say on stderr how many more there are."""
+    if limit is None or len(found) <= limit:
+        return found
+    click.echo(f"… and {len(found) - limit:,} more", err=True)
+    return found[:limit]
 
 
 @click.group("list")
@@ -51,50 +127,69 @@ def list_command() -> None:
 
 
 @list_command.command("prompts")
+@_job_option
+@_prompt_option
+@_status_option
+@_limit
 @common.format_option()
 @common.project_option
-def _list_prompts(form: str, project: Path | None) -> None:
-    """List the prompts that were applied.
+def _list_prompts(
+    job: str,
+    prompt: str,
+    status: tuple[str, ...],
+    limit: int | None,
+    form: str,
+    project: Path | None,
+) -> None:
+    """List the prompts that were made or applied, by name.
+
+    With --job or --status it lists those that have such a run.
 
     \b
-    Example:
-      cosmos-jobs list prompts --format json
+    Examples:
+      cosmos-jobs list prompts --limit 20
+      cosmos-jobs list prompts --status failed --format json
     """
-    found = common.operations(project).list_prompts()
+    ops = common.operations(project)
+    prompt_id = ops.get_prompt(prompt).prompt.id if prompt else ""
+    found = ops.list_prompts(job=job, prompt=prompt_id, states=[State(each) for each in status])
+    shown = _first(found, limit)
     if form == "json":
-        _json([_prompt_document(each) for each in found])
+        write_json([prompt_document(each) for each in shown])
+    elif shown:
+        click.echo(tables.prompts(shown))
     else:
-        click.echo(tables.prompts(found) if found else "No prompts yet.")
+        click.echo("No such prompts." if job or prompt or status else "No prompts yet.")
 
 
 @list_command.command("runs")
-@click.option("--job", metavar="NAME", default="", help="Only the runs of this job.")
-@click.option(
-    "--prompt",
-    metavar="ps_…",
-    default="",
-    help="Only the runs of this prompt.",
-    shell_complete=common.complete_ids,
-)
-@click.option("--status", type=STATES, multiple=True, help="Only these. May be repeated.")
+@_job_option
+@_prompt_option
+@_status_option
+@_limit
 @common.format_option()
 @common.project_option
 def _list_runs(
-    job: str, prompt: str, status: tuple[str, ...], form: str, project: Path | None
+    job: str,
+    prompt: str,
+    status: tuple[str, ...],
+    limit: int | None,
+    form: str,
+    project: Path | None,
 ) -> None:
-    """List runs: one output video each.
+    """List runs: one output video each, in the order of their making.
 
     \b
     Examples:
       cosmos-jobs list runs --job sunsets
-      cosmos-jobs list runs --status failed --status lost
+      cosmos-jobs list runs --status failed --status lost --limit 20
     """
     ops = common.operations(project)
     prompt_id = ops.get_prompt(prompt).prompt.id if prompt else ""
     states = [State(each) for each in status]
-    found = ops.list_runs(job=job, prompt=prompt_id, states=states)
+    found = _first(ops.list_runs(job=job, prompt=prompt_id, states=states), limit)
     if form == "json":
-        _json([_run_document(each, ops.outputs.video(each)) for each in found])
+        write_json([_run_document(each, ops.outputs.video(each)) for each in found])
     else:
         click.echo(tables.runs(found) if found else "No such runs.")
 
@@ -118,14 +213,14 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
         prompt = ops.get_prompt(id_)
         runs = len(ops.list_runs(prompt=prompt.prompt.id))
         if form == "json":
-            _json({**_prompt_document(prompt), "runs": runs})
+            write_json({**prompt_document(prompt), "runs": runs})
         else:
             click.echo(results.prompt(prompt, runs))
     elif id_.startswith("rs_"):
         run = ops.get_run(id_)
         video, manifest = ops.outputs.video(run), ops.manifest(run)
         if form == "json":
-            _json({**_run_document(run, video), "manifest": manifest or None})
+            write_json({**_run_document(run, video), "manifest": manifest or None})
         else:
             click.echo(results.run(run, ops.prompt_of(run), video, manifest))
     else:
@@ -198,28 +293,28 @@ def prune_command(
         raise UsageError("--job is for a job whose file is gone; leave out the files")
     if cache:
         freed = 0 if dry_run else ops.prune_cache()
-        click.echo("The cache would be emptied." if dry_run else f"Freed {_size(freed)}.")
+        click.echo("The cache would be emptied." if dry_run else f"Freed {size(freed)}.")
         return
     leaving = ops.job_runs(job) if job else ops.orphans(common.paths_or_jobs(paths, ops))
-    _may_ask(yes=yes or dry_run or not leaving)
+    may_ask("prune", yes=yes or dry_run or not leaving)
     for name, record in leaving:
         others = "" if len(record.jobs) == 1 else "  (stays in other jobs)"
         click.echo(f"- {record.run.id}  {name}/{record.jobs[name]}{others}")
     going = [record for _, record in leaving if len(record.jobs) == 1]
-    size = sum(ops.outputs.size(record.run.id) for record in going)
-    total = f"{plans.plural(len(going), 'run')}, {_size(size)}"
+    freed = sum(ops.outputs.size(record.run.id) for record in going)
+    total = f"{plans.plural(len(going), 'run')}, {size(freed)}"
     for name in () if job else ops.jobs_without_file():
         click.echo(f"The file of job `{name}` is gone; see: cosmos-jobs prune --job {name}")
     if dry_run:
         click.echo(f"To remove: {total}." if leaving else "No run has left its job file.")
         return
     if leaving:
-        _confirm(f"Remove {total}?", yes=yes)
+        confirm(f"Remove {total}?", yes=yes)
     done = ops.prune(leaving)
     said = [f"Removed {plans.plural(done.removed, 'run')}"]
     said += [f"{done.kept:,} kept by other jobs"] if done.kept else []
     said += [f"{done.in_flight:,} in flight left alone"] if done.in_flight else []
-    click.echo(f"{', '.join(said)}; freed {_size(done.freed)}.")
+    click.echo(f"{', '.join(said)}; freed {size(done.freed)}.")
 
 
 def _prune_remote(
@@ -236,64 +331,63 @@ def _prune_remote(
             "--remote takes no files: it is about machines",
             hint=f"one target only: --target {paths[0]}",
         )
-    _may_ask(yes=yes or dry_run)
+    may_ask("prune", yes=yes or dry_run)
     found = ops.prune_remote(target, delete=False, connect_timeout_s=connect_timeout)
     for host, each in found.items():
         for swept in each:
-            click.echo(f"- {host}  {swept.name}  {_size(swept.size)}")
+            click.echo(f"- {host}  {swept.name}  {size(swept.size)}")
     going = [swept for each in found.values() for swept in each]
-    total = f"{plans.plural(len(going), 'item')}, {_size(sum(each.size for each in going))}"
+    total = f"{plans.plural(len(going), 'item')}, {size(sum(each.size for each in going))}"
     if dry_run or not going:
         click.echo(f"To remove: {total}." if going else "Nothing there can go.")
         return
-    _confirm(f"Remove {total}?", yes=yes)
+    confirm(f"Remove {total}?", yes=yes)
     gone = ops.prune_remote(target, delete=True, connect_timeout_s=connect_timeout)
-    size = sum(swept.size for each in gone.values() for swept in each)
-    click.echo(f"Freed {_size(size)} on {', '.join(gone)}.")
+    freed = sum(swept.size for each in gone.values() for swept in each)
+    click.echo(f"Freed {size(freed)} on {', '.join(gone)}.")
 
 
-def _may_ask(*, yes: bool) -> None:
+def may_ask(command: str, *, yes: bool) -> None:
+    """Refuse to delete where nobody can be asked; UsageError."""
     if not yes and not sys.stdin.isatty():
         raise UsageError(
-            "prune deletes files and there is no terminal to ask on",
+            f"{command} deletes files and there is no terminal to ask on",
             hint="add --yes, or look first: --dry-run",
         )
 
 
-def _confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless told not to; a no ends the command."""
     if not yes:
         click.confirm(question, abort=True)
 
 
-def _prompt_document(record: PromptRecord) -> dict[str, object]:
+def prompt_document(record: PromptRecord) -> dict[str, object]:
+    """Return a prompt as JSON has it."""
     return {
         **asdict(record.prompt),
         "name": record.name,
         "video": record.video,
         "files": dict(record.files),
         "frames": record.frames,
+        "parent": record.parent or None,
+        "enhancer": record.enhancer or None,
     }
 
 
 def _run_document(record: Record, video: Path) -> dict[str, object]:
     return {
-        **asdict(record.run),
+        **{each.name: getattr(record.run, each.name) for each in fields(Run)},
         "jobs": dict(record.jobs),
         "state": str(record.state),
         "reason": record.reason,
-        "attempts": [asdict(attempt) for attempt in record.attempts],
+        "rating": record.rating,
+        # orjson writes dataclasses itself, many times faster than asdict.
+        "attempts": record.attempts,
         "output": {"path": str(video), **asdict(record.output)} if record.output else None,
     }
 
 
-def _json(document: object) -> None:
+def write_json(document: object) -> None:
+    """Write a value to stdout as JSON."""
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-
-
-def _size(size: float) -> str:
-    """Return bytes for people: `12.3 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cosmos_jobs.operations.enhancing import Enhancing
 from cosmos_jobs.operations.library import Library
 from cosmos_jobs.operations.machines import Machines
 from cosmos_jobs.operations.prompts import Prompts
@@ -11,5 +10,5 @@ from cosmos_jobs.operations.records import Records
 __all__ = ["WorkflowOperations"]
 
 
-class WorkflowOperations(Prompts, Enhancing, Records, Library, Machines):
+class WorkflowOperations(Prompts, Records, Library, Machines):
     """Everything that can be done in a project; every method may be called again at any time."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from cosmos_jobs import project
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import (
     Event,
@@ -28,10 +30,18 @@ T = TypeVar("T")
 class Base:
     """A project that something can be done in."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self.store = Store(project.store)
-        self.outputs = Outputs(project.outputs)
+    def __init__(self, settings: Project) -> None:
+        self.project = settings
+        self.store = Store(settings.store)
+        self.outputs = Outputs(settings.outputs)
+
+    @classmethod
+    def open(cls, folder: str | Path = ".") -> Self:
+        """Return the operations of the project that `folder` is in, else of `folder` itself.
+
+        Raises UsageError when it is no folder, InvalidFiles for its cosmos-jobs.yaml.
+        """
+        return cls(project.load(project.find(Path(folder))))
 
     def _reconciler(
         self,

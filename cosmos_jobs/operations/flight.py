@@ -188,8 +188,8 @@ class Flight(JobFiles):
     ) -> Planned:
         """Return the plan that starts runs again, where they ran last, or on `target`.
 
-        Job files say what they ask for now; a run that belongs to no job is as
-        the store has it. Raises UsageError for one that no job file asks for
+        Job files say what they ask for now; a run that no file ever asked for
+        is as the store has it. Raises UsageError for one that no job file asks for
         any more, unless it is not the user's own choice, and when that was on
         several targets.
         """
@@ -197,20 +197,26 @@ class Flight(JobFiles):
 
         known = self.store.snapshot()
         root = self.project.root
-        alone = [run_id for run_id in run_ids if not known.runs[run_id].jobs]
+        alone: list[str] = []
         paths: dict[str, None] = {}
         for run_id in run_ids:
-            asking = [known.jobs.get(job, "") for job in known.runs[run_id].jobs]
-            there = next((path for path in asking if path and (root / path).exists()), None)
+            asking = known.runs[run_id].jobs.keys()
+            files = (known.jobs.get(job, "") for job in asking)
+            there = next((path for path in files if path and (root / path).exists()), None)
             if there is not None:
                 paths[str(root / there)] = None
-            elif is_choice and run_id not in alone:
+            elif not asking or asking - known.jobs.keys():
+                # Nobody's, or asked for without a file.
+                alone.append(run_id)
+            elif is_choice:
                 raise UsageError(
                     f"the job file that asked for {run_id} is gone", hint="restore it, then retry"
                 )
         where = target or self._last_target(run_ids, known)
         jobs, problems = (
-            jobfiles.load(self.project, tuple(paths), target=where) if paths else ((), ())
+            jobfiles.load(self.project, tuple(paths), target=where, enhanced=known.enhanced)
+            if paths
+            else ((), ())
         )
         if alone:
             jobs = (*jobs, unwritten.again(known, alone, root, where))

@@ -16,6 +16,7 @@ from cosmos_jobs.model import (
     MAX_RUNS,
     Action,
     Applied,
+    Change,
     Desired,
     Diagnostic,
     Estimate,
@@ -28,8 +29,10 @@ from cosmos_jobs.model import (
     Source,
     State,
 )
-from cosmos_jobs.operations.base import Base, unique, wait
+from cosmos_jobs.operations.base import unique, wait
+from cosmos_jobs.operations.enhancing import Enhancing
 from cosmos_jobs.project import Project, Target
+from cosmos_jobs.protocols import Request
 
 if TYPE_CHECKING:
     from cosmos_jobs.reconcile import Reconciler, Until
@@ -42,8 +45,10 @@ UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
 
 Hashing = Callable[[str, int, int], None]
 
+NOTHING: Mapping[str, str] = {}
 
-class JobFiles(Base):
+
+class JobFiles(Enhancing):
     """What can be done with job files."""
 
     def validate(
@@ -64,24 +69,32 @@ class JobFiles(Base):
             target=selection.target,
             preview=selection.preview,
             progress=hashing,
+            enhanced=self.store.snapshot().enhanced,
         )
         return self._planned(selection, jobs, problems)
 
     def _planned(
-        self, selection: Selection, jobs: tuple[Job, ...], problems: tuple[Diagnostic, ...]
+        self,
+        selection: Selection,
+        jobs: tuple[Job, ...],
+        problems: tuple[Diagnostic, ...],
+        refused: Mapping[str, str] = NOTHING,
     ) -> Planned:
         known = self.store.snapshot()
         problems = (*problems, *self._taken(jobs, known))
         if any(each.severity is Severity.ERROR for each in problems):
             raise InvalidFiles("nothing was planned and nothing was changed", problems)
-        desired = _selected(jobs, selection.only)
+        every = _selected(jobs, selection.only)
+        desired = tuple(each for each in every if not each.awaits)
         made = plan.diff(
-            desired,
+            every,
             _sources(jobs, desired),
             known,
             missing=self._missing(desired, known),
             force=selection.force,
-            partial=bool(selection.only),
+            # What no file asks for has never left one.
+            partial=bool(selection.only) or not any(job.spec.path for job in jobs),
+            refused=refused,
         )
         starts = {(change.job, change.run_id) for change in plan.starts(made)}
         history = estimate.History(known)
@@ -94,6 +107,53 @@ class JobFiles(Base):
         )
         total = estimate.total((job.target, costs[job.spec.name]) for job in jobs)
         return Planned(selection, jobs, desired, made, problems, total, refusals)
+
+    def enhance(
+        self,
+        planned: Planned,
+        *,
+        max_runs: int = MAX_RUNS,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> Planned:
+        """Write the prompts in more detail that a plan awaits, and return the plan then.
+
+        The texts are kept: the same prompts are not asked about again. What has
+        none, and why, is in the plan. Raises AnswerIsNo when there are too many
+        runs, or a job file has changed in between, EngineError and HostError
+        when an enhancer can answer nothing.
+        """
+        asked = _awaited(planned)
+        if not asked:
+            return planned
+        self._check(planned, max_runs, None)
+        refused: dict[str, str] = {}
+        for wanted, sources in asked.items():
+            enhancer, _ = self._enhancer(wanted, connect_timeout_s)
+            requests = [_request(key, source) for key, source in sources.items()]
+            answers = self._ask(enhancer, requests)
+            reasons = {key: each.reason for key, each in answers.items() if not each.text}
+            refused |= {key: f"{enhancer.name}: {why}" for key, why in reasons.items()}
+        selection = planned.selection
+        jobs, problems = jobfiles.load(
+            self.project,
+            selection.paths,
+            target=selection.target,
+            preview=selection.preview,
+            enhanced=self.store.snapshot().enhanced,
+        )
+        if [job.spec for job in jobs] != [job.spec for job in planned.jobs]:
+            raise AnswerIsNo(
+                "a job file has changed while its prompts were enhanced; nothing was started",
+                hint="look again: cosmos-jobs plan",
+            )
+        return self._planned(selection, jobs, problems, refused)
+
+    def _check(self, planned: Planned, max_runs: int, max_gpu_hours: float | None) -> None:
+        """Raise what keeps a plan from being carried out: no engine, or a limit."""
+        for job in planned.jobs:
+            for engine in _engines(job):
+                self.project.targets[job.target].installed(engine)
+        _within_limits(planned, max_runs, max_gpu_hours)
 
     def upscale(
         self,
@@ -135,7 +195,8 @@ class JobFiles(Base):
         """Carry a plan out, wait for all its runs, and return what came of them.
 
         With `canary` the first runs of each kind of batch are made first, and
-        the others only if all of these succeed. With `detach` it returns as
+        the others only if all of these succeed. Prompts that are to be enhanced are
+        so first, and those without a text are left. With `detach` it returns as
         soon as the machines have all the work. `with_logs` tells what the
         engines say, too. Raises AnswerIsNo, with nothing
         started, when a limit refuses, HostError when no machine of a target
@@ -145,10 +206,8 @@ class JobFiles(Base):
 
         from cosmos_jobs.reconcile import Until
 
-        for job in planned.jobs:
-            for engine in _engines(job):
-                self.project.targets[job.target].installed(engine)
-        _within_limits(planned, max_runs, max_gpu_hours)
+        planned = self.enhance(planned, max_runs=max_runs, connect_timeout_s=connect_timeout_s)
+        self._check(planned, max_runs, max_gpu_hours)
         self._clear_old_places(planned.desired)
         reconciler = self._reconciler(
             notify, connect_timeout_s, fail_fast=fail_fast, with_logs=with_logs
@@ -327,7 +386,7 @@ class JobFiles(Base):
     def _paths(self, jobs: Iterable[Job]) -> dict[str, str]:
         """Return the files of jobs, relative to the project where they are in it."""
         root = self.project.root.resolve()
-        paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs if job.spec.name}
+        paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs if _has_file(job)}
         return {
             name: str(path.relative_to(root) if path.is_relative_to(root) else path)
             for name, path in paths.items()
@@ -338,7 +397,7 @@ class JobFiles(Base):
 
         Else what that file asks for would look as if it had left the job.
         """
-        jobs = tuple(job for job in jobs if job.spec.name)
+        jobs = tuple(filter(_has_file, jobs))
         paths = self._paths(jobs)
         for job in jobs:
             first = known.jobs.get(job.spec.name, paths[job.spec.name])
@@ -347,6 +406,10 @@ class JobFiles(Base):
                 hint = "choose another name, or remove that file"
                 at = ("name",)
                 yield job.spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
+
+
+def _has_file(job: Job) -> bool:
+    return bool(job.spec.name and job.spec.path)
 
 
 def _sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:
@@ -361,7 +424,7 @@ def _selected(jobs: Sequence[Job], only: Sequence[str]) -> tuple[Desired, ...]:
     every = tuple(each for job in jobs for each in job.expansion.runs)
     if not only:
         return every
-    ids = {each.run.id for each in every}
+    ids = {each.run.id for each in every if not each.awaits}
     only = [unique(name, ids, "run") if name.startswith("rs_") else name for name in only]
     for name in only:
         if not any(_is(each, name) for each in every):
@@ -374,6 +437,31 @@ def _selected(jobs: Sequence[Job], only: Sequence[str]) -> tuple[Desired, ...]:
                 else f"prompts: {', '.join(sorted(names))}",
             )
     return tuple(each for each in every if any(_is(each, name) for name in only))
+
+
+def _awaited(planned: Planned) -> dict[str, dict[str, Source]]:
+    """Return the prompts that selected runs await the text of: by enhancer, and by its id."""
+    if not any(_is_awaiting(each) for each in planned.plan.changes):
+        return {}
+    found: dict[str, dict[str, Source]] = {}
+    selected = {(each.job, each.place) for each in _selected(planned.jobs, planned.selection.only)}
+    for job in planned.jobs:
+        by = {prompt.name: prompt.enhance for prompt in job.spec.prompts}
+        for each in job.expansion.runs:
+            # What works on another's output has that one's text.
+            if each.awaits and not each.after and (each.job, each.place) in selected:
+                source = job.expansion.prompts[each.run.prompt_id]
+                found.setdefault(by[each.prompt] or "", {})[each.awaits] = source
+    return found
+
+
+def _is_awaiting(change: Change) -> bool:
+    return change.action is Action.UNKNOWN and change.reason == plan.AFTER_ENHANCE
+
+
+def _request(key: str, source: Source) -> Request:
+    color, prompt = source.files["color"], source.prompt
+    return Request(key, prompt.text, prompt.negative, color.path, color.sha256)
 
 
 def _canaries(planned: Planned, starts: Mapping[str, int], count: int) -> dict[str, int]:
@@ -423,7 +511,8 @@ def _within_limits(planned: Planned, max_runs: int, max_gpu_hours: float | None)
         raise AnswerIsNo(
             "; ".join(planned.refusals), hint="raise the limit in the job file, or use --only"
         )
-    runs = len(plan.starts(planned.plan))
+    # What is known after enhance is new, but for rare cases.
+    runs = len(plan.starts(planned.plan)) + sum(map(_is_awaiting, planned.plan.changes))
     if runs > max_runs:
         raise AnswerIsNo(
             f"this would start {runs:,} runs; one apply starts at most {max_runs:,}",

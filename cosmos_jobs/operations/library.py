@@ -2,8 +2,162 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cosmos_jobs import search
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.model import PromptRecord, Record
+from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.jobs import JobFiles
+
+if TYPE_CHECKING:
+    from cosmos_jobs.deleting import Doomed
+    from cosmos_jobs.exports import Exported
+    from cosmos_jobs.importing import Imported
+    from cosmos_jobs.verify import Verified
+
+STARS = range(1, 6)
 
 
 class Library(JobFiles):
-    """What can be done with what has gathered in a project."""
+    """What can be done with what has gathered in a project.
+
+    None of it needs a machine, a network or a key.
+    """
+
+    def search_prompts(self, query: str) -> tuple[PromptRecord, ...]:
+        """Return the prompts whose text or name has `query` in it, by name and id.
+
+        Case does not matter, nor what kind of white space there is; `%`, `_`
+        and `*` mean themselves. Raises UsageError for an empty query.
+        """
+        if not query.strip():
+            raise UsageError("say what to search for", hint="a part of a text or a name")
+        found = search.matching(self.store.snapshot().prompts.values(), query)
+        return tuple(sorted(found, key=lambda each: (each.name, each.prompt.id)))
+
+    def rate(self, run_id: str, stars: int | None) -> Record:
+        """Give a run 1–5 stars, or with None take them away; return it.
+
+        They stay when the run is made again. Raises UsageError for a run that
+        has no video yet, ValueError for other numbers.
+        """
+        if stars is not None and stars not in STARS:
+            raise ValueError(f"a rating is 1 to 5 stars, not {stars}")
+        with self.store.transaction() as change:
+            full = unique(run_id, self.store.table("runs"), "run")
+            record = change.run(full)
+            assert record is not None  # noqa: S101 - nobody else writes now
+            if stars is not None and record.output is None:
+                raise UsageError(
+                    f"{full} has no video to rate: it is {record.state}",
+                    hint="make it first: cosmos-jobs apply",
+                )
+            rated = replace(record, rating=stars)
+            if rated != record:
+                change.put_runs([rated])
+        return rated
+
+    def verify(
+        self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> Verified:
+        """Hash all outputs and inputs; return what is not as the store says.
+
+        With `repair` missing links are made again, and runs whose video is
+        missing or damaged become `lost`: the next apply makes them. No file
+        is moved, replaced or deleted. `progress` is told the bytes hashed and
+        the bytes in all.
+        """
+        from cosmos_jobs import verify
+
+        silent = progress or (lambda done, total: None)
+        return verify.project(self.project, self.store, silent, repair=repair)
+
+    def export(
+        self, ids: Sequence[str] = (), *, job: str = "", name: str = ""
+    ) -> tuple[Exported, ...]:
+        """Return job files that ask for the runs of prompts, runs (by id) and of a job.
+
+        Nothing is written. There is one file for each engine, and for what is
+        upscaled one of its own; each was read back: its runs have their ids.
+        Without a `name` the job is called `<job>-export`, or by its first
+        prompt. Raises UsageError for unknown ids and for prompts without runs,
+        AnswerIsNo naming the runs that no file can ask for, and why.
+        """
+        from cosmos_jobs import exporting, exports
+
+        known = self.store.snapshot()
+        runs = self._exported(ids, job)
+        first = known.prompts.get(known.runs[runs[0]].run.prompt_id)
+        wish = name or exporting.job_name(f"{job or (first.name if first else 'runs')}-export")
+        if name and exporting.job_name(name) != name:
+            raise UsageError(
+                f"`{name}` cannot be the name of a job",
+                hint=f"small letters, digits and dashes: {exporting.job_name(name)}",
+            )
+        return exports.made(self.project, known, runs, wish)
+
+    def _exported(self, ids: Sequence[str], job: str) -> tuple[str, ...]:
+        """Return the runs that are meant, each once."""
+        from cosmos_jobs import deleting
+
+        known = self.store.snapshot()
+        for each in ids:
+            if not each.startswith(("ps_", "rs_")):
+                raise UsageError(f"`{each}` is no id", hint="a job is named with --job")
+        prompts = [each for each in ids if each.startswith("ps_")]
+        named = deleting.resolved(prompts, known.prompts, "prompt")
+        runs = dict.fromkeys(
+            deleting.resolved([each for each in ids if each not in prompts], known.states, "run")
+        )
+        if job or named:
+            wanted, found = set(named), set()
+            for run_id, record in known.runs.items():
+                if record.run.prompt_id in wanted or (job and job in record.jobs):
+                    runs[run_id] = None
+                    found.add(record.run.prompt_id)
+                    found.update(record.jobs)
+            if job and job not in found:
+                hint = "see them: cosmos-jobs status"
+                raise UsageError(f"the store has no job `{job}`", hint=hint)
+            if bare := [each for each in named if each not in found]:
+                raise UsageError(
+                    f"no run of {', '.join(bare)} is in the store",
+                    hint=f"make one: cosmos-jobs inference {bare[0]}",
+                )
+        return tuple(runs)
+
+    def import_store(self, path: str | Path) -> Imported:
+        """Take over the prompts and runs of another store that are not in this one.
+
+        `path` is another project's folder or its state file. Ids, histories and
+        ratings stay as they are; videos beside that store are linked or copied,
+        if they are what it says. Runs in flight there are not taken. Raises
+        UsageError where there is no store, StoreError for one that cannot be read.
+        """
+        from cosmos_jobs import importing
+
+        return importing.store(self.project, self.store, Path(path))
+
+    def deleting(self, kind: str, ids: Sequence[str], *, force: bool = False) -> Doomed:
+        """Return what deleting prompts or runs (`kind`: "prompt", "run") would remove.
+
+        Ids may be shortened. Raises UsageError naming all that are none,
+        AnswerIsNo for runs in flight, and for prompts with runs unless `force`.
+        """
+        from cosmos_jobs import deleting
+
+        return deleting.doomed(self.project, self.store.snapshot(), ids, kind, force=force)
+
+    def delete(self, going: Doomed, *, keep_outputs: bool = False) -> tuple[int, int]:
+        """Delete what `deleting` returned; return how many runs went, and the bytes freed.
+
+        A run that was started meanwhile stays. With `keep_outputs` the videos
+        and the links to them stay.
+        """
+        from cosmos_jobs import deleting
+
+        return deleting.delete(self.project, self.store, going, keep_outputs=keep_outputs)

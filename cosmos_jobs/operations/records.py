@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -26,6 +28,18 @@ if TYPE_CHECKING:
     from cosmos_jobs.prune import Pruned
 
 
+STREAM_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How many runs of each job are in which state, where batches are, and what changed."""
+
+    jobs: Mapping[str, Mapping[State, int]]
+    lanes: tuple[Lane, ...]
+    changed: tuple[Record, ...] = ()
+
+
 class Records(JobFiles):
     """What can be done with what was made."""
 
@@ -47,21 +61,55 @@ class Records(JobFiles):
                 batches.setdefault(last.batch, []).append(known.runs[run_id])
         return tuple(_lane(known.batches[key], found) for key, found in batches.items())
 
-    def list_prompts(self) -> tuple[PromptRecord, ...]:
-        """Return all prompts, by name and id."""
-        prompts = self.store.snapshot().prompts.values()
+    def overview(self) -> Overview:
+        """Return how all jobs stand, and the batches in flight, as last seen."""
+        return Overview(self.status(), self.in_flight())
+
+    def stream_status(self, every_s: float = STREAM_EVERY_S) -> Iterator[Overview]:
+        """Yield how all stands now, and after each change, until nothing is in flight.
+
+        It looks at the store alone, each `every_s` seconds: it waits for what
+        an apply or a watch elsewhere writes. `changed` are the runs whose state
+        is another one than in the overview before.
+        """
+        known = self.store.snapshot()
+        yield self.overview()
+        while IN_FLIGHT.intersection(known.states.values()):
+            time.sleep(every_s)
+            before, known = known, self.store.snapshot()
+            changed = tuple(
+                known.runs[run_id]
+                for run_id, state in known.states.items()
+                if before.states.get(run_id) is not state
+            )
+            if changed or known.serial != before.serial:
+                yield replace(self.overview(), changed=changed)
+
+    def list_prompts(
+        self, *, job: str = "", prompt: str = "", states: Collection[State] = ()
+    ) -> tuple[PromptRecord, ...]:
+        """Return all prompts by name and id, or those that have a run as for `list_runs`."""
+        known = self.store.snapshot().prompts
+        ids = [prompt] if prompt else list(known)
+        if job or states:
+            having = {
+                each.run.prompt_id for each in self.list_runs(job=job, prompt=prompt, states=states)
+            }
+            ids = [each for each in ids if each in having]
+        prompts = (known[each] for each in ids)
         return tuple(sorted(prompts, key=lambda each: (each.name, each.prompt.id)))
 
     def list_runs(
         self, *, job: str = "", prompt: str = "", states: Collection[State] = ()
     ) -> tuple[Record, ...]:
         """Return the runs of a job, of a prompt (its id) and in one of `states`, where given."""
+        known = self.store.snapshot()
+        # By state first: reading a record is what costs.
+        ids = (each for each, state in known.states.items() if not states or state in states)
         return tuple(
             record
-            for record in self.store.snapshot().runs.values()
-            if (not job or job in record.jobs)
-            and (not prompt or record.run.prompt_id == prompt)
-            and (not states or record.state in states)
+            for record in (known.runs[run_id] for run_id in ids)
+            if (not job or job in record.jobs) and (not prompt or record.run.prompt_id == prompt)
         )
 
     def manifest(self, record: Record) -> Mapping[str, Any]:

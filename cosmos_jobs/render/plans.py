@@ -25,6 +25,7 @@ SYMBOLS = {
     Action.CREATE: ("+", "green"),
     Action.RETRY: ("~", "yellow"),
     Action.FORCE: ("~", "yellow"),
+    Action.UNKNOWN: ("?", "magenta"),
     Action.WAIT: (">", "cyan"),
     Action.BLOCKED: ("!", "red"),
     Action.ORPHAN: ("-", "red"),
@@ -36,6 +37,7 @@ WORDS = {
     Action.CREATE: "to run",
     Action.RETRY: "to retry",
     Action.FORCE: "to run again",
+    Action.UNKNOWN: plan.AFTER_ENHANCE,
     Action.WAIT: "in flight",
     Action.BLOCKED: "blocked",
     Action.ORPHAN: "orphaned",
@@ -52,7 +54,7 @@ def text(planned: Planned, *, verbose: bool = False) -> str:
     for job in planned.jobs:
         if members := changes[job.spec.name]:
             engine = job.spec.engine
-            path = style(visible(job.spec.path), bold=True)
+            path = style(visible(job.spec.path or job.spec.name), bold=True)
             lines += [f"{path}  engine {engine}, target {job.target}"]
             lines += [*_groups(members, verbose=verbose), ""]
     lines.append(summary(planned))
@@ -68,7 +70,8 @@ def summary(planned: Planned) -> str:
     """Return the last lines: how many of each, and what it takes."""
     counts = Counter(change.action for change in planned.plan.changes)
     if counts.keys() <= {Action.KEEP}:
-        runs, files = counts[Action.KEEP], sum(bool(job.spec.name) for job in planned.jobs)
+        runs = counts[Action.KEEP]
+        files = sum(bool(job.spec.name and job.spec.path) for job in planned.jobs)
         of = f" of {plural(files, 'job file')}" if files else ""
         return (
             f"Nothing to do: {plural(runs, 'run')}{of} {'is' if runs == 1 else 'are'} up to date."
@@ -114,7 +117,7 @@ def _title(action: Action, reason: str) -> str:
     match action:
         case Action.RETRY:
             return f"retry: {reason}"
-        case Action.CREATE | Action.FORCE | Action.KEEP:
+        case Action.CREATE | Action.FORCE | Action.UNKNOWN | Action.KEEP:
             return reason
         case _:
             return f"{WORDS[action]}: {reason}" if reason else WORDS[action]
@@ -123,7 +126,9 @@ def _title(action: Action, reason: str) -> str:
 def _members(action: Action, members: list[Change], *, verbose: bool, indent: int) -> Iterator[str]:
     space = " " * indent
     if verbose:
-        yield from (f"{space}{change.run_id}  {change.place}" for change in members)
+        # What is not known yet has no id.
+        names = (f"{each.run_id}  {each.place}" if each.run_id else each.place for each in members)
+        yield from (f"{space}{name}" for name in names)
         return
     # The places of replaced runs are those of the runs that replace them.
     if action is Action.KEEP or members[0].reason == plan.REPLACED:

@@ -11,7 +11,7 @@ from typing import Any
 from click import style
 
 from cosmos_jobs import schema
-from cosmos_jobs.model import IN_FLIGHT, Applied, Followed, PromptRecord, Record, State
+from cosmos_jobs.model import IN_FLIGHT, Action, Applied, Followed, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
 
 SHOWN = 20
@@ -36,7 +36,8 @@ def text(applied: Applied, root: Path) -> str:
         each.run.id: "/".join(filter(None, (each.job, each.place)))
         for each in applied.planned.desired
     }
-    lines = list(_failures(applied.records, places, "Retry with the same command"))
+    lines = list(_not_enhanced(applied))
+    lines += _failures(applied.records, places, "Retry with the same command")
     up_to_date = sum(_up_to_date(record, applied) for record in applied.records)
     counted = [record for record in applied.records if not _up_to_date(record, applied)]
     said = _counts(counted)
@@ -53,6 +54,18 @@ def text(applied: Applied, root: Path) -> str:
     )
     lines += _going_on(applied.records)
     return "\n".join(lines)
+
+
+def _not_enhanced(applied: Applied) -> Iterator[str]:
+    """Say which runs have no prompt, as it could not be enhanced, and why."""
+    reasons: dict[str, list[str]] = {}
+    for each in applied.planned.plan.changes:
+        if each.action is Action.UNKNOWN:
+            reasons.setdefault(each.reason, []).append(f"{each.job}/{each.place}")
+    for reason, found in reasons.items():
+        more = f" and {len(found) - 1:,} more" if found[1:] else ""
+        yield f"{style('not enhanced', fg='red', bold=True)}  {visible(found[0])}{more}"
+        yield f"  {visible(reason)}"
 
 
 def followed(done: Followed, root: Path) -> str:
@@ -128,6 +141,7 @@ def run(
         "run": made.id,
         "state": str(record.state),
         "reason": record.reason,
+        "rating": "★" * record.rating + f" ({record.rating} of 5)" if record.rating else "",
         "video": str(video) if record.output else "",
         "log": str(video.with_name("log.txt")) if record.attempts else "",
         "jobs": ", ".join(f"{job} ({place})" for job, place in record.jobs.items()),

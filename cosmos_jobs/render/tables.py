@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from io import StringIO
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
 
 from cosmos_jobs.model import Lane, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
@@ -13,6 +15,7 @@ from cosmos_jobs.render.results import COLORS
 
 GAP = 2
 SINCE = "%m-%d %H:%M"
+STYLES = {str(state): color for state, color in COLORS.items()}
 FOLDED = 12
 """Cells that the column which gives way keeps at least."""
 
@@ -27,20 +30,37 @@ def prompts(records: Iterable[PromptRecord]) -> str:
 
 
 def runs(records: Iterable[Record]) -> str:
-    """Return a line a run: id, state, where it stands in its jobs, why."""
+    """Return a line a run: id, state, its stars if any has, where it stands in its jobs, why."""
+    records = list(records)
+    rated = any(each.rating for each in records)
     rows = [
         (
             each.run.id,
             str(each.state),
+            *([stars(each.rating)] if rated else []),
             " ".join(f"{job}/{place}" for job, place in each.jobs.items()),
             " ".join(each.reason.split()),
         )
         for each in records
     ]
-    return _table(("RUN", "STATE", "PLACE", "REASON"), rows, fold=3)
+    head = ("RUN", "STATE", *(["RATING"] if rated else []), "PLACE", "REASON")
+    return _table(head, rows, fold=len(head) - 1)
 
 
-def jobs(counts: dict[str, dict[State, int]]) -> str:
+def stars(rating: int | None) -> str:
+    """Return a rating as five stars, full and empty; empty for none."""
+    return "★" * rating + "☆" * (5 - rating) if rating else ""
+
+
+def change(record: Record) -> str:
+    """Return the line of a run whose state has changed: its state, id, place, and why."""
+    place = "/".join(next(iter(record.jobs.items()), ()))
+    reason = " ".join(record.reason.split())
+    parts = (str(record.state), record.run.id, place, reason)
+    return "  ".join(visible(each) for each in parts if each)
+
+
+def jobs(counts: Mapping[str, Mapping[State, int]]) -> str:
     """Return a line a job: how many runs are in which state."""
     shown = [state for state in State if any(each[state] for each in counts.values())]
     rows = [
@@ -90,27 +110,37 @@ def _lane(members: Sequence[Lane], batch: str, reason: str) -> Sequence[str]:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, fold: int) -> str:
     """Return a table in which only the column `fold` gives way to a narrow terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from rich.cells import cell_len, set_cell_size
 
-    styles = {str(state): color or "" for state, color in COLORS.items()}
-    cells = [[Text(visible(cell), style=styles.get(cell, "")) for cell in row] for row in rows]
-    widths = [
-        max([len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(head)
-    ]
-    terminal = sys.stdout.isatty()
-    console = Console(file=StringIO(), force_terminal=terminal)
-    if terminal:
+    shown = [[visible(cell) for cell in row] for row in rows]
+    columns = list(zip(head, *shown, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    if sys.stdout.isatty():
         # An id that is cut is useless: a line may rather be longer than the terminal.
-        room = console.width - sum(widths) + widths[fold] - GAP * (len(widths) - 1)
-        widths[fold] = min(widths[fold], max(room, FOLDED))
-    console.width = sum(widths) + GAP * (len(widths) - 1)
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for name, width in zip(head, widths, strict=True):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
-    for row in cells:
-        table.add_row(*row)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+        taken = sum(widths) - widths[fold] + GAP * (len(widths) - 1)
+        room = max(shutil.get_terminal_size().columns - taken, FOLDED)
+        if widths[fold] > room:
+            widths[fold] = room
+            for row in shown:
+                if cell_len(row[fold]) > room:
+                    row[fold] = f"{set_cell_size(row[fold], room - 1).rstrip()}…"
+    lines = [_line(head, widths, dict.fromkeys(head, "bold"))]
+    return "\n".join([*lines, *(_line(row, widths, STYLES) for row in shown)])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], styles: Mapping[str, str | None]) -> str:
+    """Return cells, padded; one that `styles` knows as a whole is painted (click strips it)."""
+    from rich.cells import cell_len
+
+    padded = [
+        _painted(cell, styles.get(cell)) + " " * (width - cell_len(cell))
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    return (" " * GAP).join(padded).rstrip()
+
+
+def _painted(text: str, style: str | None) -> str:
+    # Rich painted on terminals only, and so do we: files and `less` get plain text.
+    if not style or not sys.stdout.isatty():
+        return text
+    return click.style(text, bold=True) if style == "bold" else click.style(text, fg=style)

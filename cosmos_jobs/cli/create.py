@@ -1,0 +1,50 @@
+"""The command that makes a prompt without a job file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cosmos_jobs.cli import common
+from cosmos_jobs.render import batches
+
+
+@click.group("create")
+def create_command() -> None:
+    """Make a prompt of a text and a video.
+
+    \b
+    Examples:
+      cosmos-jobs create prompt "A pier at golden hour" inputs/videos/pier
+    """
+
+
+@create_command.command("prompt")
+@click.argument("text", metavar="TEXT")
+@click.argument("video", metavar="VIDEO_DIR", type=click.Path(path_type=str))
+@click.option("--name", metavar="NAME", default="", help="What people call it; else by its text.")
+@click.option("--negative", metavar="TEXT", default="", help="What the video must not show.")
+@common.project_option
+def prompt_command(text: str, video: str, name: str, negative: str, project: Path | None) -> None:
+    """Make a prompt of a text and a video.
+
+    VIDEO_DIR is a folder with color.mp4, and perhaps depth.mp4,
+    segmentation.mp4, edge.mp4 and vis.mp4; or a video file. The same text and
+    video again are the same prompt. Braces in the text are meant as they are.
+
+    \b
+    Examples:
+      cosmos-jobs create prompt "A pier at golden hour" inputs/videos/pier
+      cosmos-jobs create prompt "A pier in fog" clip.mp4 --name fog
+    """
+    ops = common.operations(project)
+    before = ops.store.snapshot().prompts
+    hashing = common.hashing(quiet=False)
+    made = ops.create_prompt(text, video, name=name, negative=negative, hashing=hashing)
+    if made.prompt.id in before:
+        same = before[made.prompt.id].name == made.name
+        what = "nothing is new" if same else "it has a new name"
+        click.echo(f"This prompt is in the store already; {what}.", err=True)
+    program = click.get_current_context().find_root().info_name or "cosmos-jobs"
+    click.echo(batches.created(made, program))

@@ -1,0 +1,77 @@
+"""The command that writes prompts in more detail."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cosmos_jobs.cli import common
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.render import enhancements, plans
+
+
+@click.command("enhance")
+@click.argument("prompts", metavar="ps_…...", nargs=-1, shell_complete=common.complete_ids)
+@click.option("--model", metavar="NAME[:MODEL]", default="", help="Enhancer; else the project's.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace the text; refused for a prompt that has runs."
+)
+@click.option("--force", is_flag=True, help="Ask again, also where a text is kept.")
+@click.option("--dry-run", is_flag=True, help="Show old and new text side by side; write nothing.")
+@click.option("--call", is_flag=True, help="With --dry-run: ask models that cost something, too.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@common.connecting()
+@common.project_option
+def enhance_command(
+    prompts: tuple[str, ...],
+    model: str,
+    overwrite: bool,
+    force: bool,
+    dry_run: bool,
+    call: bool,
+    yes: bool,
+    connect_timeout: float,
+    project: Path | None,
+) -> None:
+    """Write prompts in more detail.
+
+    Each becomes a new prompt of the same videos, named NAME_enhanced. The
+    enhancer `template` adds phrases by rules; no model. Others ask a model:
+    name them in cosmos-jobs.yaml, under `enhancers`. What was asked before is
+    not asked again. Exit code 1 when a prompt got no new text.
+
+    \b
+    Examples:
+      cosmos-jobs enhance ps_3f2a --dry-run
+      cosmos-jobs enhance ps_3f2a ps_81c0 --model openai:gpt-4o
+      cosmos-jobs enhance ps_3f2a --overwrite
+    """
+    if not prompts:
+        click.echo(click.get_current_context().get_help())
+        return
+    if call and not dry_run:
+        raise UsageError("--call belongs to --dry-run", hint="leave it out")
+    ops = common.operations(project)
+    if dry_run:
+        drafts = ops.draft_enhancements(prompts, enhancement_model=model, call=call)
+        common.echo(enhancements.beside(drafts))
+        return
+    if not yes and sys.stdin.isatty() and not ops.is_free(model):
+        name = model or ops.project.enhancer
+        click.confirm(f"Ask {name} about {plans.plural(len(prompts), 'prompt')}?", abort=True)
+    made = ops.enhance_prompts(
+        prompts,
+        create_new=not overwrite,
+        enhancement_model=model,
+        force=force,
+        connect_timeout_s=connect_timeout,
+    )
+    for line in enhancements.notes(made):
+        click.echo(line, err=True)
+    program = click.get_current_context().find_root().info_name or "cosmos-jobs"
+    if said := enhancements.created(made, program):
+        common.echo(said)
+    if any(each.after is None for each in made):
+        click.get_current_context().exit(1)

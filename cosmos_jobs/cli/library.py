@@ -1,0 +1,278 @@
+"""The commands on what has gathered: search, rate, verify, export, import, delete."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cosmos_jobs.cli import common
+from cosmos_jobs.cli.records import confirm, may_ask, prompt_document, write_json
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.render import library, tables
+from cosmos_jobs.render.plans import plural
+
+if TYPE_CHECKING:
+    from cosmos_jobs.exports import Exported
+
+
+@click.command("search")
+@click.argument("query", nargs=-1, required=True)
+@common.format_option()
+@common.project_option
+def search_command(query: tuple[str, ...], form: str, project: Path | None) -> None:
+    """Find prompts by their words or names.
+
+    It finds QUERY anywhere in a text or a name. Upper and lower case are the
+    same; no character has a special meaning. Several words are one text. The
+    exit code is 0 also when nothing is found, as with `list`.
+
+    \b
+    Examples:
+      cosmos-jobs search golden hour
+      cosmos-jobs search "100 %" --format json
+    """
+    found = common.operations(project).search_prompts(" ".join(query))
+    if form == "json":
+        write_json([prompt_document(each) for each in found])
+    else:
+        click.echo(tables.prompts(found) if found else "No prompt matches.")
+
+
+@click.command("rate")
+@click.argument("run", metavar="rs_…", shell_complete=common.complete_ids)
+@click.argument("stars", metavar="1..5", type=click.IntRange(1, 5), required=False)
+@click.option("--clear", is_flag=True, help="Take the rating away.")
+@common.project_option
+def rate_command(run: str, stars: int | None, clear: bool, project: Path | None) -> None:
+    """Give a run one to five stars.
+
+    They are kept when the run is made again, and shown by `show` and
+    `list runs`.
+
+    \b
+    Examples:
+      cosmos-jobs rate rs_3f2a 4
+      cosmos-jobs rate rs_3f2a --clear
+    """
+    if clear == (stars is not None):
+        raise UsageError("say how many stars, 1 to 5, or --clear")
+    rated = common.operations(project).rate(run, stars)
+    click.echo(f"{rated.run.id}  {tables.stars(rated.rating) or 'not rated'}")
+
+
+@click.command("verify")
+@click.option("--repair", is_flag=True, help="Make links; give up runs without a whole video.")
+@common.format_option()
+@common.project_option
+def verify_command(repair: bool, form: str, project: Path | None) -> None:
+    """Check that outputs and inputs are what the store says.
+
+    Every file is read: videos, the other files of runs, input videos and files
+    of parameters. It also finds files that no run has made, and runs without
+    files. Exit code 1 when something is found and not repaired.
+
+    --repair does what is safe: it makes missing links in outputs/JOB/, and
+    marks runs whose video is missing or damaged as lost, so that the next
+    apply makes them again. It moves, replaces and deletes no file.
+
+    \b
+    Examples:
+      cosmos-jobs verify
+      cosmos-jobs verify --repair
+      cosmos-jobs verify --format json
+    """
+    ops = common.operations(project)
+    progress = library.hashing() if sys.stderr.isatty() else None
+    done = ops.verify(repair=repair, progress=progress)
+    if form == "json":
+        write_json(
+            {
+                "checked": {"runs": done.runs, "files": done.files, "bytes": done.bytes},
+                "findings": [{**asdict(each), "hint": each.hint} for each in done.findings],
+            }
+        )
+    else:
+        click.echo(library.verified(done))
+    if done.left:
+        click.get_current_context().exit(1)
+
+
+@click.command("export")
+@click.argument("ids", metavar="[ps_…|rs_…]...", nargs=-1, shell_complete=common.complete_ids)
+@click.option("--job", metavar="NAME", default="", help="All runs of this job.")
+@click.option("--name", metavar="NAME", default="", help="Name of the new job.")
+@click.option(
+    "-o",
+    "--out",
+    metavar="FILE|DIR/",
+    default="",
+    help="Write to this file, or each job to a file of its own in a folder.",
+)
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@common.project_option
+def export_command(
+    ids: tuple[str, ...], job: str, name: str, out: str, force: bool, project: Path | None
+) -> None:
+    """Write a job file of prompts, runs or a job.
+
+    Apply finds all its runs by their ids, so that nothing is made twice. The
+    file is read back before it is written: a run that would not come out
+    with its id is named, and nothing is written (exit code 1).
+
+    A job file has one engine. Runs of several engines, and runs of which only
+    some are upscaled, need several files: name a folder with --out.
+
+    \b
+    Examples:
+      cosmos-jobs export --job sunsets -o jobs/sunsets-export.yaml
+      cosmos-jobs export ps_9b11c0de rs_3f2a
+      cosmos-jobs export --job sunsets --name dusk -o jobs/
+    """
+    if not ids and not job:
+        raise UsageError("say what to export", hint="ids of prompts or runs, or --job NAME")
+    found = common.operations(project).export(ids, job=job, name=name)
+    place = Path(out)
+    in_folder = bool(out) and (place.is_dir() or out.endswith("/"))
+    if len(found) > 1 and not in_folder:
+        kinds = ", ".join(f"{each.name} ({plural(len(each.runs), 'run')})" for each in found)
+        raise UsageError(
+            f"one job file cannot ask for all of these: {kinds}",
+            hint="name a folder for several: -o jobs/",
+        )
+    if not out:
+        click.echo(found[0].text, nl=False)
+        return
+    places = {(place / f"{each.name}.yaml" if in_folder else place): each for each in found}
+    _write(places, force=force)
+
+
+def _write(places: dict[Path, Exported], *, force: bool) -> None:
+    from cosmos_jobs import files
+
+    there = [str(path) for path in places if path.exists()]
+    if there and not force:
+        raise UsageError(f"{', '.join(there)} is there already", hint="replace it: --force")
+    for path, each in places.items():
+        files.write(path, each.text.encode())
+        click.echo(f"Wrote {path}: job {each.name}, {plural(len(each.runs), 'run')}.")
+
+
+@click.command("import")
+@click.argument("source", metavar="FILE", type=click.Path(exists=True, path_type=Path))
+@common.format_option()
+@common.project_option
+def import_command(source: Path, form: str, project: Path | None) -> None:
+    """Take over prompts and runs of another store.
+
+    FILE is another project's folder, or its .cosmos-jobs/state.json. Prompts
+    and runs keep their ids, their history and their ratings; videos in the
+    outputs/ beside it are linked or copied if they are what it says. Runs
+    without a video are taken as lost: apply makes them. What is here already
+    stays as it is, and runs in flight there are left to that project.
+
+    \b
+    Examples:
+      cosmos-jobs import ../night-shots
+      cosmos-jobs import backup/.cosmos-jobs/state.json
+    """
+    done = common.operations(project).import_store(source)
+    if form == "json":
+        write_json(asdict(done))
+    else:
+        click.echo(library.imported(done))
+
+
+@click.group("delete")
+def delete_command() -> None:
+    """Delete prompts or runs, with their outputs.
+
+    \b
+    Examples:
+      cosmos-jobs delete run rs_3f2a --dry-run
+      cosmos-jobs delete prompt ps_9b11c0de --force
+    """
+
+
+def _deletion(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what deleting takes, whatever is deleted."""
+    for option in (
+        common.project_option,
+        click.option("--dry-run", is_flag=True, help="Only say what would be deleted."),
+        click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+        click.option("--keep-outputs", is_flag=True, help="Leave videos and links as they are."),
+        click.argument(
+            "ids", metavar="ID...", nargs=-1, required=True, shell_complete=common.complete_ids
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@delete_command.command("prompt")
+@click.option("--force", is_flag=True, help="Delete their runs, too.")
+@_deletion
+def _delete_prompt(
+    ids: tuple[str, ...],
+    keep_outputs: bool,
+    force: bool,
+    yes: bool,
+    dry_run: bool,
+    project: Path | None,
+) -> None:
+    """Delete prompts; those with runs need --force.
+
+    It shows what goes and asks first; without a terminal it needs --yes.
+    Runs in flight are never deleted. Input videos are left alone.
+
+    \b
+    Examples:
+      cosmos-jobs delete prompt ps_9b11c0de --dry-run
+      cosmos-jobs delete prompt ps_9b11c0de ps_77aa --force --yes
+    """
+    _delete("prompt", ids, project, keep_outputs=keep_outputs, force=force, yes=yes, dry=dry_run)
+
+
+@delete_command.command("run")
+@_deletion
+def _delete_run(
+    ids: tuple[str, ...], keep_outputs: bool, yes: bool, dry_run: bool, project: Path | None
+) -> None:
+    """Delete runs, their folders in outputs/runs/ and the links to them.
+
+    It shows what goes and asks first; without a terminal it needs --yes.
+    Runs in flight are never deleted. With --keep-outputs only the store
+    forgets them: `adopt` takes them back.
+
+    \b
+    Examples:
+      cosmos-jobs delete run rs_3f2a rs_77aa --dry-run
+      cosmos-jobs delete run rs_3f2a --keep-outputs --yes
+    """
+    _delete("run", ids, project, keep_outputs=keep_outputs, force=False, yes=yes, dry=dry_run)
+
+
+def _delete(
+    kind: str,
+    ids: tuple[str, ...],
+    project: Path | None,
+    *,
+    keep_outputs: bool,
+    force: bool,
+    yes: bool,
+    dry: bool,
+) -> None:
+    ops = common.operations(project)
+    going = ops.deleting(kind, ids, force=force)
+    may_ask("delete", yes=yes or dry)
+    click.echo(library.doomed(going, keep_outputs=keep_outputs))
+    if dry:
+        return
+    what = library.counted(len(going.prompts), len(going.runs))
+    confirm(f"Delete {what}?", yes=yes)
+    runs, freed = ops.delete(going, keep_outputs=keep_outputs)
+    click.echo(library.deleted(going, runs, freed))

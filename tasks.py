@@ -13,6 +13,8 @@ from invoke.tasks import task
 PYTHON = sys.executable
 HERE = Path(__file__).parent
 
+PROCESSES = 4
+
 PROGRAMS = {
     "sshd": "openssh-server",
     "ssh": "openssh-client",
@@ -29,8 +31,9 @@ PROGRAMS = {
 
 @task(help={"options": "More options of pytest."})
 def test(context: Context, options: str = "") -> None:
-    """Run all tests."""
-    context.run(f"{PYTHON} -m pytest {options}", pty=sys.stdout.isatty())
+    """Run all tests, those of a file in one process: many of them wait."""
+    spread = f"-n {PROCESSES} --dist loadfile"
+    context.run(f"{PYTHON} -m pytest {spread} {options}", pty=sys.stdout.isatty())
 
 
 @task

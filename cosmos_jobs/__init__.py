@@ -20,6 +20,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     collect             read what batches have made, bring it into outputs/
     logs                what engines say, from where it was told last
     controls            control maps for the models, computed here
+    foreign             what comes from elsewhere, and whether it is sound
     errands             work on machines that leaves text in place of videos
     watches             batches in flight, and what was learnt of them
     sites               the machines of targets, ready to work

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from cosmos_jobs import documents, files, lifecycle
+from cosmos_jobs import documents, files, foreign, lifecycle
 from cosmos_jobs.collect import look
 from cosmos_jobs.documents import Described
 from cosmos_jobs.engines import get as engine_named
@@ -35,10 +35,11 @@ def outputs(store: Store, found: Outputs) -> tuple[str, ...]:
     A video counts if it is the one that its manifest tells of, by sha256.
     """
     known = store.snapshot()
+    names = _names(store)
     new = []
     for path in sorted(found.root.glob("runs/rs_*/manifest.json")):
         if known.states.get(path.parent.name) is not State.SUCCEEDED:
-            new += [each] if (each := _from_manifest(path)) else []
+            new += [each] if (each := _from_manifest(path, names)) else []
     with store.transaction() as change:
         put = [each for each in new if _is_news(change.run(each[0].run.id))]
         change.put_prompts(prompt for _, prompt in put)
@@ -48,18 +49,27 @@ def outputs(store: Store, found: Outputs) -> tuple[str, ...]:
     return tuple(record.run.id for record, _ in put)
 
 
-def _from_manifest(path: Path) -> tuple[Record, PromptRecord] | None:
+def _names(store: Store) -> set[str]:
+    """Return the names of all prompts, without a look at the rest of them."""
+    return {str(each.get("name")) for each in store.table("prompts").values()}
+
+
+def _from_manifest(path: Path, names: set[str]) -> tuple[Record, PromptRecord] | None:
     try:
         document = orjson.loads(path.read_bytes())
         output = Output(**document["output"])
         video = path.with_name(output.name)
         if video.stat().st_size != output.size or files.sha256(video) != output.sha256:
             return None
-        return _record(document, output), documents.prompt_record(
-            document["prompt"]["id"], document["prompt"]
-        )
+        record = foreign.run(_record(document, output))
+        told = documents.prompt_record(document["prompt"]["id"], document["prompt"])
+        prompt = foreign.prompt(told, names)
+        if record is None or prompt is None:
+            return None
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
         return None
+    is_of_it = record.run.prompt_id == prompt.prompt.id
+    return (record, prompt) if is_of_it and record.run.id == path.parent.name else None
 
 
 def _record(document: Mapping[str, Any], output: Output) -> Record:
@@ -100,7 +110,10 @@ async def batches(store: Store, site: Site) -> frozenset[str]:
     """
     ids = await site.executor.batches()
     told = await site.executor.describe(ids)
-    found = [each for data in told.values() if (each := documents.described(data))]
+    store.snapshot()
+    names = _names(store)
+    read = [each for data in told.values() if (each := documents.described(data))]
+    found = [each for one in read if (each := foreign.described(one, names))]
     made = await _made(site, found)
     latest = await site.executor.find(sorted({r.run.id for each in found for r in each.records}))
     chosen: dict[str, tuple[Described, Record]] = {}

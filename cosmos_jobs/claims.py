@@ -10,7 +10,7 @@ from pathlib import Path
 from cosmos_jobs import batching, lifecycle
 from cosmos_jobs.consult import Held, held
 from cosmos_jobs.engines import get as engine_named
-from cosmos_jobs.errors import HostError
+from cosmos_jobs.errors import AnswerIsNo, HostError
 from cosmos_jobs.model import IN_FLIGHT, Batch, Desired, PromptRecord, Record, Run, Source
 from cosmos_jobs.project import Project
 from cosmos_jobs.sites import Fleet, Site
@@ -23,7 +23,8 @@ class Claim:
 
     `starts` maps the runs to start to their target and attempts so far;
     those in `forced` are made anew also where others have made them. `paths`
-    are the jobs' files.
+    are the jobs' files. Prompts in `standing` come from the store: they must
+    still be there.
     """
 
     desired: Sequence[Desired]
@@ -31,6 +32,7 @@ class Claim:
     starts: Mapping[str, tuple[str, int]]
     paths: Mapping[str, str]
     forced: Collection[str] = field(default_factory=frozenset)
+    standing: Collection[str] = field(default_factory=frozenset)
 
 
 class Claims:
@@ -53,9 +55,11 @@ class Claims:
         One transaction: of two applies that start a run, the second finds that
         it has been tried once more than its plan knew, and leaves it. A run
         that others have at work on the target, or have made there, is joined.
+        Raises AnswerIsNo, with nothing recorded, when a standing prompt is gone.
         """
         found = await self._consult(claim)
         with self._store.transaction() as change:
+            _check_standing(claim.standing, change)
             known = {each.run.id: change.run(each.run.id) for each in claim.desired}
             records: dict[str, Record] = {}
             for each in claim.desired:
@@ -208,3 +212,15 @@ class Claims:
         """Return a path as the store has it: relative to the project where it is in it."""
         root = self._project.root
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _check_standing(prompt_ids: Collection[str], change: Transaction) -> None:
+    gone = [each for each in prompt_ids if change.prompt(each) is None]
+    if gone:
+        what = f"the prompt {gone[0]} was"
+        if gone[1:]:
+            what = f"the prompts {gone[0]} and {len(gone) - 1:,} more were"
+        raise AnswerIsNo(
+            f"{what} replaced or deleted meanwhile; nothing was started",
+            hint="look at it again: cosmos-jobs list prompts",
+        )

@@ -20,7 +20,8 @@ class Doomed:
     """What is to be deleted: prompts, runs, and how many bytes their folders hold.
 
     `asking` counts, by job file that is still there, the runs that it may ask
-    for again; `behind` are runs that stay, but were made of these.
+    for again; `behind` are runs that stay, but were made of these. With
+    `force` runs go that are in flight on targets that are gone.
     """
 
     prompts: tuple[PromptRecord, ...]
@@ -28,6 +29,7 @@ class Doomed:
     size: int
     asking: dict[str, int]
     behind: tuple[str, ...]
+    force: bool = False
 
 
 def doomed(
@@ -35,8 +37,9 @@ def doomed(
 ) -> Doomed:
     """Return what goes with prompts or runs (`kind`), named by ids that may be shortened.
 
-    Raises UsageError naming every id that is none, AnswerIsNo for runs in flight
-    and, without `force`, for prompts that have runs.
+    Raises UsageError naming every id that is none, AnswerIsNo for runs in flight,
+    and without `force` for prompts that have runs. With `force` runs may go that
+    are in flight on a target which has left cosmos-jobs.yaml: nobody can look there.
     """
     named = resolved(ids, known.prompts if kind == "prompt" else known.states, kind)
     prompts: tuple[PromptRecord, ...] = ()
@@ -52,13 +55,16 @@ def doomed(
                 " would go, too",
                 hint="add --force to delete them with it",
             )
-    busy = [each for each in runs if _is_busy(each, project)]
-    if busy:
-        shown = ", ".join(each.run.id for each in busy[:SHOWN])
-        more = f" and {len(busy) - SHOWN:,} more" if len(busy) > SHOWN else ""
+    if busy := [each for each in runs if _is_busy(each, project, force=True)]:
         raise AnswerIsNo(
-            f"in flight: {shown}{more}; nothing was deleted",
+            f"in flight: {_shown(busy)}; nothing was deleted",
             hint=f"stop them first: cosmos-jobs cancel {busy[0].run.id}",
+        )
+    if not force and (left := [each for each in runs if _is_busy(each, project, force=False)]):
+        raise AnswerIsNo(
+            "in flight on a target that is not in cosmos-jobs.yaml any more:"
+            f" {_shown(left)}; nothing was deleted",
+            hint="add --force to delete them without a look there",
         )
     outputs = Outputs(project.outputs)
     going = {each.run.id for each in runs}
@@ -70,7 +76,7 @@ def doomed(
         and prompt.prompt.inputs.get(RUN) in going
     )
     size = sum(outputs.size(each) for each in going)
-    return Doomed(prompts, runs, size, _asking(project, known, runs), behind)
+    return Doomed(prompts, runs, size, _asking(project, known, runs), behind, force)
 
 
 def resolved(ids: Iterable[str], known: Collection[str], kind: str) -> tuple[str, ...]:
@@ -104,7 +110,7 @@ def delete(project: Project, store: Store, going: Doomed, *, keep_outputs: bool)
     with store.transaction() as change:
         for each in going.runs:
             now = change.run(each.run.id)
-            if now is not None and not _is_busy(now, project):
+            if now is not None and not _is_busy(now, project, force=going.force):
                 gone.append(now)
         change.remove("runs", [each.run.id for each in gone])
         # In the same transaction: nobody can have begun a run of a prompt that goes.
@@ -121,10 +127,17 @@ def delete(project: Project, store: Store, going: Doomed, *, keep_outputs: bool)
     return len(gone), freed
 
 
-def _is_busy(record: Record, project: Project) -> bool:
-    """Return whether a run is in flight on a target that somebody can still look after."""
+def _is_busy(record: Record, project: Project, *, force: bool) -> bool:
+    """Return whether a run is in flight; with `force`, on a target that somebody can look after."""
+    if record.state not in IN_FLIGHT:
+        return False
     last = record.last
-    return record.state in IN_FLIGHT and last is not None and last.target in project.targets
+    return not force or (last is not None and last.target in project.targets)
+
+
+def _shown(runs: Sequence[Record]) -> str:
+    more = f" and {len(runs) - SHOWN:,} more" if len(runs) > SHOWN else ""
+    return ", ".join(each.run.id for each in runs[:SHOWN]) + more
 
 
 def _asking(project: Project, known: Snapshot, runs: Iterable[Record]) -> dict[str, int]:

@@ -151,9 +151,12 @@ def _at(curve: _Curve, gpus: int) -> float | None:
 
 
 def _amount(run: Run, frames: int) -> float:
-    """Return how many steps of whole chunks of 720p a run takes; for preview it is 1."""
+    """Return how many steps of whole chunks of 720p a run takes; for preview frames of 720p."""
     params = run.params
     match run.engine:
+        case "preview":
+            used = min(frames or 1, _whole(run, "max_frames", MAX_FRAMES))
+            return used * _share(run, "transfer2.5")
         case "transfer1":
             steps = 1 if params.get("distilled") else _whole(run, "num_steps", STEPS)
             return float(_chunks(frames, 121, 1) * steps)
@@ -165,10 +168,14 @@ def _amount(run: Run, frames: int) -> float:
             chunks = _chunks(min(frames, limit, MAX_FRAMES), size, overlap)
             distilled = params.get("distilled")
             steps = DISTILLED_STEPS if distilled else _whole(run, "num_steps", STEPS)
-            pixels = _PIXELS[run.engine]
-            share = pixels.get(str(params.get("resolution")), pixels["720"]) / pixels["720"]
-            return chunks * steps * share * _latents(size) / _latents(93)
+            return chunks * steps * _share(run, run.engine) * _latents(size) / _latents(93)
     return 1.0
+
+
+def _share(run: Run, engine: str) -> float:
+    """Return the pixels of a run's resolution, in those of 720p."""
+    pixels = _PIXELS[engine]
+    return pixels.get(str(run.params.get("resolution")), pixels["720"]) / pixels["720"]
 
 
 def _whole(run: Run, name: str, default: int) -> int:

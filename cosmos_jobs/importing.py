@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
-from cosmos_jobs import files, identity, schema
-from cosmos_jobs.errors import UsageError
+from cosmos_jobs import files, foreign
+from cosmos_jobs.errors import StoreError, UsageError
 from cosmos_jobs.model import (
     IN_FLIGHT,
     Batch,
+    Enhanced,
     PromptRecord,
     Record,
     Snapshot,
@@ -29,7 +31,7 @@ LOG = "log.txt"
 NO_VIDEO = "its video was not beside the store that it came from"
 IN_THE_WAY = "another video is in its folder here"
 
-_RUN = re.compile(r"rs_[0-9a-f]{16}")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Imported:
     """How many prompts and runs are new, and how many of these came with their video.
 
     `known` runs were here already, `in_flight` ones are the other project's
-    business, `odd` ones are not what their ids say; none of these was taken.
+    business; `odd` are the prompts, runs and enhanced texts that are not what
+    their ids say, or not whole. None of these was taken.
     """
 
     prompts: int = 0
@@ -71,22 +74,26 @@ def store(project: Project, ours: Store, path: Path) -> Imported:
     path = located(path)
     if path.resolve() == ours.path.resolve():
         raise UsageError(f"{path} is this project's own store", hint="name another project's")
-    theirs, known = Store(path).snapshot(), ours.snapshot()
+    other = Store(path)
+    theirs, known = other.snapshot(), ours.snapshot()
     beside = path.parent.parent if path.parent.name == FOLDER else path.parent
     taken = frozenset(place for each in known.runs.values() for place in each.jobs.items())
-    taking = _Taking(project, known, theirs, beside.resolve(), taken)
-    prompts = {each.prompt.id: each for each in taking.prompts()}
-    records = list(taking.runs())
+    taking = _Taking(project, known, theirs, beside.resolve(), taken, _names(ours) | _names(other))
+    # All of it is read before anything is linked: no damage there leaves a half here.
+    prompts = taking.prompts()
+    batches = taking.batches()
+    records = list(taking.runs(prompts, batches))
+    enhanced = list(taking.enhanced())
     outputs = Outputs(project.outputs)
     new = [_with_video(each, outputs, Outputs(beside / "outputs")) for each in records]
     with ours.transaction() as change:
         news = [each for each in new if change.run(each.run.id) is None]
         fresh = [each for key, each in prompts.items() if change.prompt(key) is None]
-        batches = taking.batches(news)
         change.put_prompts(fresh)
         # So that job files that ask for them find the same prompts here.
-        change.put_enhanced(theirs.enhanced.values())
-        change.put_batches(each for each in batches if change.batch(each.id) is None)
+        change.put_enhanced(enhanced)
+        tried = dict.fromkeys(each.batch for record in news for each in record.attempts)
+        change.put_batches(batches[each] for each in tried if change.batch(each) is None)
         change.put_runs(news)
     for record in news:
         if record.output:
@@ -110,28 +117,53 @@ class _Taking:
     theirs: Snapshot
     beside: Path
     taken: frozenset[tuple[str, str]]
+    names: set[str]
     in_flight: int = 0
     odd: int = 0
 
-    def prompts(self) -> Iterator[PromptRecord]:
-        for prompt_id, each in self.theirs.prompts.items():
-            prompt = each.prompt
-            same = identity.prompt(prompt.text, prompt.negative, prompt.inputs).id == prompt_id
-            if same and prompt_id not in self.known.prompts:
-                yield replace(each, files=self._here(each.files))
+    def prompts(self) -> dict[str, PromptRecord]:
+        new = {}
+        for key in self.theirs.prompts:
+            if key in self.known.prompts:
+                continue
+            each = self._read(
+                self.theirs.prompts, key, lambda each: foreign.prompt(each, self.names)
+            )
+            if each:
+                new[key] = replace(each, files=self._here(each.files))
+        return new
 
-    def runs(self) -> Iterator[Record]:
+    def batches(self) -> dict[str, Batch]:
+        """Return the batches that are sound; they are over as far as this project goes."""
+        found = {
+            key: _sound(self.theirs.batches, key, foreign.batch) for key in self.theirs.batches
+        }
+        return {key: replace(each, done=True) for key, each in found.items() if each}
+
+    def enhanced(self) -> Iterator[Enhanced]:
+        for key in self.theirs.enhanced:
+            if key not in self.known.enhanced:
+                each = self._read(self.theirs.enhanced, key, foreign.enhanced)
+                if each:
+                    yield each
+
+    def runs(
+        self, prompts: Mapping[str, PromptRecord], batches: Mapping[str, Batch]
+    ) -> Iterator[Record]:
+        """Return the runs of prompts that are new or known here."""
         for run_id, state in self.theirs.states.items():
             if run_id in self.known.states:
                 continue
             if state in IN_FLIGHT:
                 self.in_flight += 1
                 continue
-            record = self.theirs.runs[run_id]
-            if not self._is_sound(record):
+            record = self._read(self.theirs.runs, run_id, foreign.run)
+            if record is None:
+                continue
+            prompt_id = record.run.prompt_id
+            if prompt_id not in prompts and prompt_id not in self.known.prompts:
                 self.odd += 1
                 continue
-            batches = self.theirs.batches
             yield replace(
                 record,
                 # A job of ours with the same name asks for other runs.
@@ -141,31 +173,15 @@ class _Taking:
                 passed=(),
             )
 
-    def batches(self, records: Iterable[Record]) -> list[Batch]:
-        ids = dict.fromkeys(each.batch for record in records for each in record.attempts)
-        return [replace(self.theirs.batches[each], done=True) for each in ids]
-
-    def _is_sound(self, record: Record) -> bool:
-        """Return whether a run is what its id says, as far as can be told here."""
-        run = record.run
-        prompt = self.theirs.prompts.get(run.prompt_id) or self.known.prompts.get(run.prompt_id)
-        if not _RUN.fullmatch(run.id) or prompt is None:
-            return False
-        told = prompt.prompt
-        if identity.prompt(told.text, told.negative, told.inputs).id != run.prompt_id:
-            return False
-        if run.engine not in schema.engines():
-            return True
-        contract = schema.contract(run.engine)
-        if contract.version != run.contract:
-            return True
-        return identity.run(run.prompt_id, contract, run.weights, run.params).id == run.id
+    def _read(
+        self, table: Mapping[str, _Value], key: str, check: Callable[[_Value], _Value | None]
+    ) -> _Value | None:
+        found = _sound(table, key, check)
+        self.odd += found is None
+        return found
 
     def _is_free(self, job: str, place: str) -> bool:
-        parts = f"{job}/{place}".split("/")
-        # It becomes a path below outputs/.
-        is_inside = not any(part in ("", ".", "..", "runs") for part in parts)
-        return is_inside and job not in self.known.jobs and (job, place) not in self.taken
+        return job not in self.known.jobs and (job, place) not in self.taken
 
     def _here(self, paths: Mapping[str, str]) -> dict[str, str]:
         """Return paths of the other project as ours: the same place here, else where it is."""
@@ -173,19 +189,35 @@ class _Taking:
 
     def _path(self, path: str) -> str:
         theirs, root = self.beside / path, self.project.root
-        if (root / path).exists() or not theirs.exists():
+        if _exists(root / path) or not _exists(theirs):
             return path
         return os.path.relpath(theirs, root) if theirs.is_relative_to(root) else str(theirs)
+
+
+def _sound(
+    table: Mapping[str, _Value], key: str, check: Callable[[_Value], _Value | None]
+) -> _Value | None:
+    """Return what a table has, or None where it is not whole or not sound."""
+    try:
+        return check(table[key])
+    except StoreError:
+        return None
+
+
+def _names(store: Store) -> set[str]:
+    """Return the names of the prompts of a store that was read, whatever else they are."""
+    prompts = store.table("prompts").values()
+    return {str(each.get("name")) for each in prompts if isinstance(each, dict)}
 
 
 def _with_video(record: Record, ours: Outputs, theirs: Outputs) -> Record:
     """Return a run that is made with its video here, else as one that is lost."""
     made = record.output
-    if record.state is not State.SUCCEEDED or made is None:
-        return record
-    run_id, source = record.run.id, theirs.folder(record.run.id)
-    if Path(made.name).name != made.name:
+    if record.state is not State.SUCCEEDED:
+        return replace(record, output=None)
+    if made is None:
         return _lost(record, NO_VIDEO)
+    run_id, source = record.run.id, theirs.folder(record.run.id)
     if os.path.lexists(ours.video(record)):
         # What the store has forgotten may be all that is left of it: it is never replaced.
         return record if _is(ours.video(record), made.sha256) else _lost(record, IN_THE_WAY)
@@ -211,7 +243,9 @@ def _link(outputs: Outputs, record: Record) -> None:
     """Make the links for people where nothing is in their way."""
     for place in outputs.places(record):
         if not os.path.lexists(place):
-            files.link(outputs.video(record), place)
+            # A file may stand where a folder is to be.
+            with suppress(FileExistsError, NotADirectoryError):
+                files.link(outputs.video(record), place)
 
 
 def _listed(manifest: Path) -> dict[str, str]:
@@ -227,6 +261,14 @@ def _listed(manifest: Path) -> dict[str, str]:
         return {}
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        # A folder on the way may be closed to us.
+        return False
+
+
 def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
@@ -234,5 +276,5 @@ def _is_plain(path: Path) -> bool:
 def _is(path: Path, sha256: str) -> bool:
     try:
         return _is_plain(path) and files.sha256(path) == sha256
-    except OSError:
+    except (OSError, ValueError):
         return False

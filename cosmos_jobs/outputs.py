@@ -48,9 +48,12 @@ class Outputs:
         self._sweep()
         final = self.folder(run_id)
         folder = final.with_name(f".{run_id}.{secrets.token_hex(4)}")
-        folder.mkdir(parents=True)
+        # It gets its name once it is locked: others sweep away what nobody has locked.
+        new = folder.with_name(f".new{folder.name}")
+        new.mkdir(parents=True)
         try:
-            with _locked(folder):
+            with _locked(new):
+                new.rename(folder)
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -75,7 +78,13 @@ class Outputs:
             each.replace(place)
 
     def place(self, job: str, place: str, suffix: str = ".mp4") -> Path:
-        """Return where people find a run of a job: `<job>/<prompt>/<label>.mp4`."""
+        """Return where people find a run of a job: `<job>/<prompt>/<label>.mp4`.
+
+        Raises ValueError for what would lead out of the outputs folder.
+        """
+        parts = (job, *place.split("/"))
+        if "/" in job or any(part in ("", ".", "..") or "\0" in part for part in parts):
+            raise ValueError(f"{job!r} with {place!r} is no place in outputs/")
         return self.root / job / f"{place}{suffix}"
 
     def places(self, record: Record) -> list[Path]:

@@ -172,14 +172,13 @@ class Transaction:
         runs = self._storage.tables.get("runs", {})
         return frozenset(str(document["prompt"]) for document in runs.values())
 
-    def children(self, prompt_id: str) -> tuple[PromptRecord, ...]:
-        """Return the prompts that were made of a prompt."""
-        prompts = self._storage.tables.get("prompts", {})
-        return tuple(
-            documents.prompt_record(key, each)
-            for key, each in prompts.items()
-            if each.get("parent") == prompt_id
-        )
+    def children(self) -> dict[str, list[str]]:
+        """Return the ids of the prompts that were made of others, by the ids of these."""
+        found: dict[str, list[str]] = {}
+        for key, each in self._storage.tables.get("prompts", {}).items():
+            if parent := each.get("parent"):
+                found.setdefault(str(parent), []).append(key)
+        return found
 
     def names(self) -> frozenset[str]:
         """Return the names of all prompts."""
@@ -223,9 +222,10 @@ class Transaction:
         """Note which files jobs come from."""
         self._put("jobs", {name: {"path": path} for name, path in paths.items()})
 
-    def job(self, name: str) -> str:
-        """Return the file that a job was last applied from, or ""."""
-        return str((self._get("jobs", name) or {}).get("path", ""))
+    def job(self, name: str) -> str | None:
+        """Return the file that a job was last applied from, "" if it had none; None if unknown."""
+        document = self._get("jobs", name)
+        return None if document is None else str(document.get("path", ""))
 
     def remove(self, table: str, ids: Iterable[str]) -> None:
         """Remove documents of a table; ids that are not there do not matter."""

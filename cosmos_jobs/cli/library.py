@@ -227,7 +227,8 @@ def _delete_prompt(
     """Delete prompts; those with runs need --force.
 
     It shows what goes and asks first; without a terminal it needs --yes.
-    Runs in flight are never deleted. Input videos are left alone.
+    Runs in flight are not deleted, unless their target has left
+    cosmos-jobs.yaml. Input videos are left alone.
 
     \b
     Examples:
@@ -238,22 +239,29 @@ def _delete_prompt(
 
 
 @delete_command.command("run")
+@click.option("--force", is_flag=True, help="Also those in flight on a target that is gone.")
 @_deletion
 def _delete_run(
-    ids: tuple[str, ...], keep_outputs: bool, yes: bool, dry_run: bool, project: Path | None
+    ids: tuple[str, ...],
+    keep_outputs: bool,
+    force: bool,
+    yes: bool,
+    dry_run: bool,
+    project: Path | None,
 ) -> None:
     """Delete runs, their folders in outputs/runs/ and the links to them.
 
     It shows what goes and asks first; without a terminal it needs --yes.
-    Runs in flight are never deleted. With --keep-outputs only the store
-    forgets them: `adopt` takes them back.
+    Runs in flight are not deleted: stop them first. Where their target has
+    left cosmos-jobs.yaml nobody can, and --force deletes them all the same.
+    With --keep-outputs only the store forgets runs: `adopt` takes them back.
 
     \b
     Examples:
       cosmos-jobs delete run rs_3f2a rs_77aa --dry-run
       cosmos-jobs delete run rs_3f2a --keep-outputs --yes
     """
-    _delete("run", ids, project, keep_outputs=keep_outputs, force=False, yes=yes, dry=dry_run)
+    _delete("run", ids, project, keep_outputs=keep_outputs, force=force, yes=yes, dry=dry_run)
 
 
 def _delete(

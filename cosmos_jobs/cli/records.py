@@ -295,7 +295,7 @@ def prune_command(
         freed = 0 if dry_run else ops.prune_cache()
         click.echo("The cache would be emptied." if dry_run else f"Freed {size(freed)}.")
         return
-    leaving = ops.job_runs(job) if job else ops.orphans(common.paths_or_jobs(paths, ops))
+    leaving = ops.job_runs(job) if job else _orphans(ops, paths)
     may_ask("prune", yes=yes or dry_run or not leaving)
     for name, record in leaving:
         others = "" if len(record.jobs) == 1 else "  (stays in other jobs)"
@@ -315,6 +315,17 @@ def prune_command(
     said += [f"{done.kept:,} kept by other jobs"] if done.kept else []
     said += [f"{done.in_flight:,} in flight left alone"] if done.in_flight else []
     click.echo(f"{', '.join(said)}; freed {size(done.freed)}.")
+
+
+def _orphans(ops: WorkflowOperations, paths: tuple[str, ...]) -> tuple[tuple[str, Record], ...]:
+    """Return the runs that left job files; UsageError for the name of a job."""
+    for name in paths:
+        if name in ops.status() and not Path(name).exists():
+            raise UsageError(
+                f"`{name}` is a job, not a job file",
+                hint=f"all its runs, once it has no file: cosmos-jobs prune --job {name}",
+            )
+    return ops.orphans(common.paths_or_jobs(paths, ops))
 
 
 def _prune_remote(

@@ -35,6 +35,9 @@ LARGEST_PX = 768
 
 TIMEOUT_S = 60.0
 LONGEST_REASON = 300
+_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""What HTTP can send as a key."""
+
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 _QUOTES = {'"': '"', "“": "”", "'": "'"}
 
@@ -73,8 +76,8 @@ class OpenAIEnhancer:
     def enhance(self, requests: Sequence[Request]) -> Iterator[tuple[str, Answer]]:
         """Yield an answer to each; what cannot be answered says why, by itself.
 
-        Raises EngineError when the package or the key is missing, or when
-        nothing was answered, for a reason that is the same for all.
+        Raises EngineError when the package or the key is missing, when the key
+        cannot be sent, or when nothing was answered, for a reason that is the same for all.
         """
         client = self._client()
         hopeless: list[str] = []
@@ -119,6 +122,13 @@ class OpenAIEnhancer:
                 f"the enhancer `{given.name}` has no key: {given.key_name} is not set",
                 hint="set it in the environment, or name a server of your own in"
                 f" cosmos-jobs.yaml: enhancers: {{{given.name}: {{base_url: …}}}}",
+            )
+        if given.key and not _KEY.fullmatch(given.key):
+            # OpenAI's own variable goes with the server that the environment names.
+            raise EngineError(
+                f"the key in {given.key_name or 'OPENAI_API_KEY'} cannot be one: it has line"
+                " breaks, spaces around it, or letters that are not ASCII",
+                hint="copy it again: the key alone, on one line",
             )
         return openai.OpenAI(
             # Servers of one's own often want none, but the package does.

@@ -8,17 +8,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import identity, jobfiles
-from cosmos_jobs.errors import AnswerIsNo, CosmosJobsError, EngineError
+from cosmos_jobs import deleting, identity, jobfiles, schema, upscaling
+from cosmos_jobs.errors import AnswerIsNo, CosmosJobsError, EngineError, UsageError
 from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
     Detailer,
     Enhanced,
     Enhancement,
+    Prompt,
     PromptRecord,
     Snapshot,
 )
-from cosmos_jobs.operations.base import Base, unique, wait
+from cosmos_jobs.operations.base import Base, wait
 from cosmos_jobs.protocols import Answer, Enhancer, Errand, Request
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SAVE_S = 1.0
 """How long an answer is in memory only, while others are awaited."""
 
 MAX_NAME = 100
+GONE = "it was replaced or deleted meanwhile"
 NOT_CALLED = "not asked: a model that costs money or GPU time is asked with --call only"
 _SUFFIX = re.compile(r"_enhanced\d*$")
 
@@ -42,10 +44,11 @@ class Enhancing(Base):
 
         It is a new prompt of the same videos, linked to the one before, and
         named `<name>_enhanced`. Without `create_new` it takes that one's place
-        and name, which must have no runs. `enhancement_model` is an enhancer's
-        name or NAME:MODEL, else the project's. A text that was asked for before
-        is not asked for again. Where the enhancer leaves the text as it is, the
-        prompt itself is returned. Raises UsageError for an unknown id,
+        and name, which must have no runs; a prompt that has the new text already
+        stays as it is. `enhancement_model` is an enhancer's name or NAME:MODEL,
+        else the project's. A text that was asked for before is not asked for
+        again. Where the enhancer leaves the text as it is, the prompt itself is
+        returned. Raises UsageError for an unknown id and for a prompt of upscale,
         AnswerIsNo when the prompt may not be replaced, EngineError when there
         is no new text.
         """
@@ -70,8 +73,9 @@ class Enhancing(Base):
     ) -> tuple[Enhancement, ...]:
         """Do the same with several prompts at once, each of them once.
 
-        One that gets no new text has `after` None and the reason. With `force`
-        texts are asked for anew that are kept.
+        One that gets no new text has `after` None and the reason; so has one that
+        is replaced or deleted meanwhile. With `force` texts are asked for anew
+        that are kept.
         """
         known = self.store.snapshot()
         records = _named(prompt_ids, known)
@@ -89,13 +93,15 @@ class Enhancing(Base):
         with self.store.transaction() as change:
             if not create_new:
                 _replaceable(records, change.prompts_with_runs())
+            recorder = _Recorder(change, enhancer.name, create_new=create_new)
             for each in records:
                 key = keys[each.prompt.id]
                 answer = answers.get(key, Answer())
                 # Of two that ask the same at a time, the first one's text is kept for both.
                 text = change.enhanced(key) if answer.text or key not in answers else None
                 draft = Enhancement(each, text.text if text else "", answer.reason)
-                made.append(_recorded(change, draft, enhancer.name, create_new=create_new))
+                made.append(recorder.add(draft))
+            recorder.write()
         return tuple(made)
 
     def draft_enhancements(
@@ -171,36 +177,118 @@ class Enhancing(Base):
                 change.put_enhanced(texts, replacing=replacing)
 
 
-def _recorded(
-    change: Transaction, draft: Enhancement, enhancer: str, *, create_new: bool
-) -> Enhancement:
-    """Record the prompt of a new text, in the place of the one before unless `create_new`."""
-    before = draft.before
-    if not draft.text:
-        return draft
-    prompt = identity.prompt(draft.text, before.prompt.negative, before.prompt.inputs)
-    if prompt.id == before.prompt.id:
-        return replace(draft, after=before)
-    known = change.prompt(prompt.id)
-    after = replace(before, prompt=prompt, enhancer=enhancer)
-    if not create_new:
-        # What was made of the old text loses its parent, and gets that one's.
-        heirs = change.children(before.prompt.id)
-        change.put_prompts(replace(each, parent=before.parent) for each in heirs)
-        change.remove("prompts", [before.prompt.id])
-    elif known and (known.parent or known.enhancer or before.parent == prompt.id):
-        return replace(draft, after=known)
-    else:
-        name = known.name if known else _name(before.name, change.names())
-        after = replace(after, parent=before.prompt.id, name=name)
-    change.put_prompts([after])
-    return replace(draft, after=after)
+class _Recorder:
+    """Records the prompts of new texts: what is known of others is read once, and written once.
+
+    Each is in the place of the one before, unless `create_new`.
+    """
+
+    def __init__(self, change: Transaction, enhancer: str, *, create_new: bool) -> None:
+        self._change = change
+        self._enhancer = enhancer
+        self._create_new = create_new
+        self._names = set(change.names()) if create_new else set()
+        self._numbers: dict[str, int] = {}
+        self._children = {} if create_new else change.children()
+        self._changed: dict[str, PromptRecord] = {}
+        self._gone: set[str] = set()
+
+    def add(self, draft: Enhancement) -> Enhancement:
+        """Take the prompt of a new text, and return it with what came of it."""
+        before = self._known(draft.before.prompt.id)
+        if not draft.text:
+            return draft
+        if before is None:
+            return replace(draft, reason=GONE)
+        prompt = identity.prompt(draft.text, before.prompt.negative, before.prompt.inputs)
+        if prompt.id == before.prompt.id:
+            return replace(draft, after=before)
+        # A text that leads back to where it comes from has no parent: nothing is its own.
+        is_older = prompt.id in self._ancestors(before)
+        if self._create_new:
+            after = self._beside(before, prompt, is_older=is_older)
+        else:
+            self._remove(before)
+            # One with the new text is somebody's already: it stays as it is.
+            after = self._known(prompt.id) or replace(
+                before,
+                prompt=prompt,
+                parent="" if is_older else before.parent,
+                enhancer=self._enhancer,
+            )
+        self._put(after)
+        return replace(draft, after=after)
+
+    def write(self) -> None:
+        """Write what was taken."""
+        self._change.remove("prompts", self._gone)
+        self._change.put_prompts(self._changed.values())
+
+    def _beside(self, before: PromptRecord, prompt: Prompt, *, is_older: bool) -> PromptRecord:
+        known = self._known(prompt.id)
+        if known and (known.parent or known.enhancer or is_older):
+            return known
+        made = known or replace(before, prompt=prompt, name=self._name(before.name))
+        parent = "" if is_older else before.prompt.id
+        return replace(made, parent=parent, enhancer=self._enhancer)
+
+    def _remove(self, before: PromptRecord) -> None:
+        """Remove a prompt; what was made of it gets its parent."""
+        for key in self._children.pop(before.prompt.id, ()):
+            heir = self._known(key)
+            if heir and heir.parent == before.prompt.id:
+                self._put(replace(heir, parent="" if before.parent == key else before.parent))
+        self._changed.pop(before.prompt.id, None)
+        self._gone.add(before.prompt.id)
+
+    def _put(self, record: PromptRecord) -> None:
+        key = record.prompt.id
+        known = self._known(key)
+        if record == known:
+            return
+        if record.parent and not (known and known.parent == record.parent):
+            self._children.setdefault(record.parent, []).append(key)
+        self._changed[key] = record
+        self._gone.discard(key)
+
+    def _known(self, prompt_id: str) -> PromptRecord | None:
+        if prompt_id in self._gone:
+            return None
+        return self._changed.get(prompt_id) or self._change.prompt(prompt_id)
+
+    def _ancestors(self, record: PromptRecord) -> set[str]:
+        """Return the ids of what a prompt was made of; the last may be gone."""
+        found: set[str] = set()
+        known: PromptRecord | None = record
+        while known and known.parent and known.parent not in found:
+            found.add(known.parent)
+            known = self._known(known.parent)
+        return found
+
+    def _name(self, before: str) -> str:
+        """Return `<name>_enhanced`, with a number behind it where another prompt has that."""
+        stem = f"{_SUFFIX.sub('', before)[: MAX_NAME - len('_enhanced99999')]}_enhanced"
+        # Prompts of many videos have one name: none counts from 1 again.
+        number = self._numbers.get(stem, 1)
+        while (name := stem if number == 1 else f"{stem}{number}") in self._names:
+            number += 1
+        self._numbers[stem] = number + 1
+        self._names.add(name)
+        return name
 
 
 def _named(prompt_ids: Sequence[str], known: Snapshot) -> tuple[PromptRecord, ...]:
-    """Return the prompts of ids, each once."""
-    found = dict.fromkeys(unique(each, known.prompts, "prompt") for each in prompt_ids)
-    return tuple(known.prompts[each] for each in found)
+    """Return the prompts of ids, each once; UsageError names all that cannot be enhanced."""
+    ids = deleting.resolved(prompt_ids, known.prompts, "prompt")
+    records = tuple(known.prompts[each] for each in ids)
+    refused = [each.prompt.id for each in records if upscaling.RUN in each.prompt.inputs]
+    if refused:
+        raise UsageError(
+            f"not for enhance, but for upscale: {schema.listed(refused)}; nothing was done",
+            hint="enhance the prompt of the run before it, or say words: cosmos-jobs upscale"
+            " rs_… --prompt TEXT",
+        )
+    return records
 
 
 def _replaceable(records: Iterable[PromptRecord], used: Collection[str]) -> None:
@@ -235,12 +323,3 @@ def _asked(enhancer: Enhancer, requests: Sequence[Request]) -> Iterable[tuple[st
         if type(enhancer).__module__.startswith("cosmos_jobs."):
             raise
         raise EngineError(f"{enhancer.name} failed: {type(error).__name__}: {error}") from error
-
-
-def _name(before: str, taken: Collection[str]) -> str:
-    """Return `<name>_enhanced`, with a number behind it where another prompt has that."""
-    stem = f"{_SUFFIX.sub('', before)[: MAX_NAME - len('_enhanced999')]}_enhanced"
-    number = 1
-    while (name := stem if number == 1 else f"{stem}{number}") in taken:
-        number += 1
-    return name

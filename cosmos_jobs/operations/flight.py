@@ -77,9 +77,11 @@ class Flight(JobFiles):
     ) -> Followed:
         """End the batches that these runs are in; return the records of all their runs.
 
-        Raises HostError when a machine does not answer: what runs there goes on.
+        Ids may be shortened; UsageError for one that names none or many. Raises
+        HostError when a machine does not answer: what runs there goes on.
         """
         known = self.store.snapshot()
+        run_ids = [unique(each, known.states, "run") for each in run_ids]
         batches = {last.batch for each in run_ids if (last := known.runs[each].last)}
         every = [run for batch in batches for run in known.batches[batch].runs]
 
@@ -205,7 +207,7 @@ class Flight(JobFiles):
             there = next((path for path in files if path and (root / path).exists()), None)
             if there is not None:
                 paths[str(root / there)] = None
-            elif not asking or asking - known.jobs.keys():
+            elif not asking or not all(known.jobs.get(job) for job in asking):
                 # Nobody's, or asked for without a file.
                 alone.append(run_id)
             elif is_choice:

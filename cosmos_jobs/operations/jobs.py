@@ -262,13 +262,15 @@ class JobFiles(Enhancing):
             each.run.id: job.target for job in reversed(planned.jobs) for each in job.expansion.runs
         }
         forced = (each for each in planned.plan.changes if each.action is Action.FORCE)
+        sources = _sources(planned.jobs, planned.desired)
         claimed = await reconciler.claim(
             Claim(
                 planned.desired,
-                _sources(planned.jobs, planned.desired),
+                sources,
                 {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
                 self._paths(planned.jobs),
                 frozenset(each.run_id for each in forced),
+                _standing(planned.jobs) & sources.keys(),
             )
         )
         await reconciler.settle(wanted, until)
@@ -384,13 +386,15 @@ class JobFiles(Enhancing):
         )
 
     def _paths(self, jobs: Iterable[Job]) -> dict[str, str]:
-        """Return the files of jobs, relative to the project where they are in it."""
+        """Return the files of jobs, relative to the project where they are in it; "" for none."""
         root = self.project.root.resolve()
+        jobs = tuple(job for job in jobs if job.spec.name)
         paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs if _has_file(job)}
-        return {
+        shown = {
             name: str(path.relative_to(root) if path.is_relative_to(root) else path)
             for name, path in paths.items()
         }
+        return {job.spec.name: shown.get(job.spec.name, "") for job in jobs}
 
     def _taken(self, jobs: Iterable[Job], known: Snapshot) -> Iterator[Diagnostic]:
         """Report jobs whose name belongs to another file that is still there.
@@ -400,16 +404,25 @@ class JobFiles(Enhancing):
         jobs = tuple(filter(_has_file, jobs))
         paths = self._paths(jobs)
         for job in jobs:
-            first = known.jobs.get(job.spec.name, paths[job.spec.name])
-            if first != paths[job.spec.name] and (self.project.root / first).exists():
-                message = f"the job name `{job.spec.name}` belongs to {first}"
+            name, at = job.spec.name, ("name",)
+            first = known.jobs.get(name, paths[name])
+            if not first and any(name in record.jobs for record in known.runs.values()):
+                message = f"the job name `{name}` belongs to runs that no job file asked for"
+                hint = f"choose another name, or remove those: cosmos-jobs prune --job {name}"
+                yield job.spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
+            elif first and first != paths[name] and (self.project.root / first).exists():
+                message = f"the job name `{name}` belongs to {first}"
                 hint = "choose another name, or remove that file"
-                at = ("name",)
                 yield job.spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
 
 
 def _has_file(job: Job) -> bool:
     return bool(job.spec.name and job.spec.path)
+
+
+def _standing(jobs: Iterable[Job]) -> set[str]:
+    """Return the prompts that an inference took from the store: no file can bring them again."""
+    return {key for job in jobs if not job.spec.path for key in job.expansion.prompts}
 
 
 def _sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:

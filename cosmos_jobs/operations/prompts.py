@@ -278,7 +278,7 @@ class Prompts(Flight):
             reconciler = self._reconciler(_ignore, CONNECT_TIMEOUT_S)
             sources = planned.jobs[0].expansion.prompts
             try:
-                await reconciler.claim(Claim(planned.desired, sources, {}, {}))
+                await reconciler.claim(Claim(planned.desired, sources, {}, {}, standing=sources))
             finally:
                 await reconciler.close()
 

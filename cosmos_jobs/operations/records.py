@@ -21,6 +21,7 @@ from cosmos_jobs.model import (
     Selection,
     State,
 )
+from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.jobs import JobFiles
 from cosmos_jobs.outputs import MANIFEST
 
@@ -90,7 +91,7 @@ class Records(JobFiles):
     ) -> tuple[PromptRecord, ...]:
         """Return all prompts by name and id, or those that have a run as for `list_runs`."""
         known = self.store.snapshot().prompts
-        ids = [prompt] if prompt else list(known)
+        ids = [unique(prompt, known, "prompt")] if prompt else list(known)
         if job or states:
             having = {
                 each.run.prompt_id for each in self.list_runs(job=job, prompt=prompt, states=states)
@@ -102,8 +103,12 @@ class Records(JobFiles):
     def list_runs(
         self, *, job: str = "", prompt: str = "", states: Collection[State] = ()
     ) -> tuple[Record, ...]:
-        """Return the runs of a job, of a prompt (its id) and in one of `states`, where given."""
+        """Return the runs of a job, of a prompt and in one of `states`, where given.
+
+        The prompt's id may be shortened; UsageError when it names none or many.
+        """
         known = self.store.snapshot()
+        prompt = unique(prompt, known.prompts, "prompt") if prompt else ""
         # By state first: reading a record is what costs.
         ids = (each for each, state in known.states.items() if not states or state in states)
         return tuple(

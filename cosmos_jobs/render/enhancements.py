@@ -12,6 +12,9 @@ from cosmos_jobs.model import Enhancement
 from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.plans import WIDTH
 
+NAMED = 10
+"""How many ids the line of the next step names."""
+
 SAME = "it is the same text"
 _GAP = " │ "
 _COLUMN = (WIDTH - len(_GAP)) // 2
@@ -62,4 +65,14 @@ def created(made: Sequence[Enhancement], program: str) -> str:
     lines = []
     for each in ids:
         lines += [f"ID: {each}", f"Name: {names[each]}"]
-    return "\n".join([*lines, f"Next step: {program} inference {' '.join(ids)}"]) if ids else ""
+    if not ids:
+        return ""
+    if len(ids) <= NAMED:
+        return "\n".join([*lines, f"Next step: {program} inference {' '.join(ids)}"])
+    return "\n".join(
+        [
+            *lines,
+            f"Next step: {program} inference --prompts-file FILE",
+            "FILE has the ids above, of this OUTPUT: sed -n 's/^ID: //p' OUTPUT > FILE",
+        ]
+    )

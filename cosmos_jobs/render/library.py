@@ -112,7 +112,7 @@ def imported(done: Imported) -> str:
     if done.in_flight:
         lines.append(f"In flight there: {plural(done.in_flight, 'run')}, left to that project.")
     if done.odd:
-        lines.append(f"Not what their ids say: {plural(done.odd, 'run')}, left out.")
+        lines.append(f"Not what their ids say: {plural(done.odd, 'record')}, left out.")
     return "\n".join(lines)
 
 

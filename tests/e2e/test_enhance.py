@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,9 @@ def test_overwriting_replaces_a_prompt_without_runs(project: Project) -> None:
     assert not only.get("parent")
 
 
-def test_overwriting_takes_the_place_of_what_was_enhanced_before(project: Project) -> None:
+def test_overwriting_with_the_text_of_another_prompt_leaves_that_one_as_it_is(
+    project: Project,
+) -> None:
     before = created(project)
     made = ids(project.run("enhance", before).stdout)
 
@@ -124,8 +127,8 @@ def test_overwriting_takes_the_place_of_what_was_enhanced_before(project: Projec
 
     (only,) = prompts(project).values()
     assert again == made == [only["id"]]
-    assert only["name"] == "pier"
-    assert not only.get("parent")
+    assert only["name"] == "pier_enhanced"
+    assert not only.get("parent"), "it is gone"
 
 
 def test_a_prompt_that_has_runs_is_not_overwritten(project: Project) -> None:
@@ -167,10 +170,38 @@ def test_what_the_rules_leave_is_said_to_be_left(project: Project) -> None:
 def test_a_prompt_that_is_not_there_stops_everything(project: Project) -> None:
     before = created(project)
 
-    refused = project.run("enhance", before, "ps_nonexistent", exit_code=2)
+    refused = project.run("enhance", before, "ps_nope", "ps_nada", exit_code=2)
 
-    assert "there is no prompt `ps_nonexistent`" in refused.stderr
+    assert "there is no prompt `ps_nope`, `ps_nada`; nothing was done" in refused.stderr
     assert list(prompts(project)) == [before]
+
+
+def test_what_upscale_asks_is_not_for_enhance(project: Project) -> None:
+    project.run("apply", "jobs/small.yaml", "--only", "golden")
+    (run, *_) = (str(each["id"]) for each in project.runs())
+    project.run("upscale", run, "--yes")
+    before = prompts(project)
+    (big,) = (key for key, each in before.items() if "run" in each["inputs"])
+
+    refused = project.run("enhance", big, exit_code=2)
+
+    assert f"not for enhance, but for upscale: `{big}`" in refused.stderr
+    assert prompts(project) == before
+
+
+def test_the_next_step_of_many_prompts_is_a_file_of_their_ids(project: Project) -> None:
+    made = [created(project, f"A pier, number {each}", f"pier{each}") for each in range(11)]
+
+    said = project.run("enhance", *made).stdout
+    few = project.run("enhance", *made[:10]).stdout
+
+    (project.root / "OUTPUT").write_text(said)
+    command = said.splitlines()[-1].partition("OUTPUT: ")[2]
+    subprocess.run(command, shell=True, cwd=project.root, check=True)
+    assert "Next step: cosmos-jobs inference --prompts-file FILE\n" in said
+    assert (project.root / "FILE").read_text().split() == ids(said)
+    assert len(ids(said)) == 11
+    assert few.endswith(f"Next step: cosmos-jobs inference {' '.join(ids(few))}\n")
 
 
 def test_without_a_prompt_it_shows_its_help(project: Project) -> None:
@@ -433,7 +464,9 @@ def test_python_users_enhance_in_a_running_event_loop_and_get_records(project: P
     made = asyncio.run(notebook())
 
     assert (made.name, made.parent, made.enhancer) == ("pier_enhanced", before, "template")
-    assert ops.enhance_prompt(before, create_new=False, enhancement_model="template").name == "pier"
+    assert ops.enhance_prompt(before, create_new=False, enhancement_model="template") == replace(
+        made, parent=""
+    )
 
 
 def test_a_python_user_applies_a_plan_with_unknown_runs(project: Project) -> None:

@@ -27,15 +27,15 @@ def state(project: Project, change: Mapping[str, object], run_id: str) -> None:
     path.write_bytes(orjson.dumps(document))
 
 
-def in_flight(project: Project, run_id: str) -> None:
+def in_flight(project: Project, run_id: str, target: str = "local") -> None:
     """Make the store believe that a run is at work."""
-    attempt = {"batch": "ba_0000000000000000", "target": "local", "state": "running"}
+    attempt = {"batch": "ba_0000000000000000", "target": target, "state": "running"}
     path = project.root / ".cosmos-jobs" / "state.json"
     document = orjson.loads(path.read_bytes())
     document["runs"][run_id] |= {"state": "running", "attempts": [attempt]}
     document["batches"]["ba_0000000000000000"] = {
         "engine": "preview",
-        "target": "local",
+        "target": target,
         "runs": [run_id],
         "done": False,
     }
@@ -307,10 +307,33 @@ def test_only_whole_videos_come_along_and_nothing_in_flight(
     assert third not in states
     assert f"{RUNS - 2} runs, {RUNS - 3} of them with their video" in said
     assert "In flight there: 1 run" in said
-    assert "Not what their ids say: 1 run" in said
+    assert "Not what their ids say: 1 record" in said
     assert "its own" not in said
     assert "no store in" in here.run("import", "jobs", exit_code=2).stderr
     assert "own store" in here.run("import", ".", exit_code=2).stderr
+
+
+def test_no_name_of_another_store_leads_outside_the_outputs(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run_id = made(project)[0]
+    path = project.root / ".cosmos-jobs" / "state.json"
+    document = orjson.loads(path.read_bytes())
+    prompt_id = document["runs"][run_id]["prompt"]
+    document["prompts"][prompt_id]["name"] = "../../x"
+    path.write_bytes(orjson.dumps(document))
+    here = other(tmp_path_factory.mktemp("here") / "project")
+    shutil.copytree(project.root / "clips", here.root / "clips")
+
+    here.run("import", str(project.root))
+    here.run("inference", prompt_id, "--engine", "preview", "--weights", "0.5", "0", "0", "0")
+
+    named = orjson.loads(here.run("list", "prompts", "--format", "json").stdout)
+    name = next(each["name"] for each in named if each["id"] == prompt_id)
+    assert "/" not in name
+    assert len(list((here.root / "outputs" / "inference" / name).iterdir())) == 1
+    assert {each.name for each in here.root.parent.iterdir()} == {"project"}
+    assert "x" not in {each.name for each in here.root.iterdir()}
 
 
 # --- delete ---------------------------------------------------------------------------------
@@ -382,6 +405,30 @@ def test_a_run_in_flight_is_not_deleted(project: Project) -> None:
     assert f"cosmos-jobs cancel {first}" in said
     assert len(project.runs()) == RUNS
     assert (project.root / "outputs" / "runs" / second / "output.mp4").is_file()
+
+
+def test_a_run_in_flight_on_a_target_that_is_gone_needs_force(project: Project) -> None:
+    first, *_ = made(project)
+    in_flight(project, first, "gone")
+
+    refused = project.run("delete", "run", first, "-y", exit_code=1).stderr
+    kept = ids(project.runs())
+    project.run("delete", "run", first, "-y", "--force")
+
+    assert "not in cosmos-jobs.yaml any more" in refused
+    assert "add --force" in refused
+    assert first in kept
+    assert first not in ids(project.runs())
+
+
+def test_no_force_deletes_a_run_in_flight_on_a_known_target(project: Project) -> None:
+    first, *_ = made(project)
+    in_flight(project, first)
+
+    said = project.run("delete", "run", first, "-y", "--force", exit_code=1).stderr
+
+    assert f"cosmos-jobs cancel {first}" in said
+    assert first in ids(project.runs())
 
 
 def test_a_file_of_ones_own_in_the_place_of_a_link_stays(project: Project) -> None:

@@ -383,3 +383,16 @@ def test_ten_thousand_prompts_stay_quick_and_readable(project: Project) -> None:
     assert len(shown.splitlines()) < 20
     # Measured 1.6 s; a quadratic step would take a minute.
     assert took < 20
+
+
+def test_a_job_file_does_not_take_over_the_runs_of_a_batch(project: Project) -> None:
+    prompt = create(project, "A pier")
+    project.run("inference", prompt, "--batch-name", "night", "--param", "resolution=256")
+    project.edit("name: small", "name: night")
+
+    refused = project.run("plan", "jobs/small.yaml", exit_code=3).stderr
+    pruned = project.run("prune", "night", "--yes", exit_code=2).stderr
+
+    assert "belongs to runs that no job file asked for" in refused
+    assert "cosmos-jobs prune --job night" in refused + pruned
+    assert len(list((project.root / "outputs" / "night").rglob("*.mp4"))) == 1

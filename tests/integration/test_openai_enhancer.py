@@ -206,6 +206,19 @@ def test_without_a_key_nothing_is_asked_of_openai() -> None:
         list(enhancer.enhance([Request("a", "a")]))
 
 
+@pytest.mark.parametrize("key", ["sk-tést", "sk-test\n", "sk-\r\ntest", " sk-test", "sk-“test”"])
+@pytest.mark.parametrize(("variable", "named"), [("LLM_KEY", "LLM_KEY"), ("", "OPENAI_API_KEY")])
+def test_a_key_that_cannot_be_sent_is_refused_before_anything_is_asked(
+    key: str, variable: str, named: str
+) -> None:
+    with serving(Reply("fine")) as server, pytest.raises(EngineError) as caught:
+        ask(server, "a", key=key, key_name=variable)
+
+    assert f"the key in {named} cannot be one" in caught.value.message
+    assert key.strip() not in caught.value.message + caught.value.hint
+    assert server.asked == []
+
+
 def test_a_server_of_ones_own_needs_no_key() -> None:
     with serving(Reply("fine")) as server:
         answers = ask(server, "a", key="")

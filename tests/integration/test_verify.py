@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from cosmos_jobs import files, identity, importing, project, schema, verify
+from cosmos_jobs import adopt, files, identity, importing, project, schema, verify
 from cosmos_jobs.errors import StoreError, UsageError
 from cosmos_jobs.model import Attempt, Batch, Enhanced, Output, PromptRecord, Record, State
 from cosmos_jobs.operations import WorkflowOperations
@@ -205,14 +205,14 @@ def test_enhanced_texts_come_along_and_those_here_stay(
     here = operations(tmp_path / "here")
     for where, text in ((ops, "theirs"), (here, "mine")):
         with where.store.transaction() as change:
-            change.put_enhanced([Enhanced("en_1", text, "A pier", "template")])
+            change.put_enhanced([Enhanced("en_0000000000000001", text, "A pier", "template")])
     with ops.store.transaction() as change:
-        change.put_enhanced([Enhanced("en_2", "theirs", "A pier", "template")])
+        change.put_enhanced([Enhanced("en_0000000000000002", "theirs", "A pier", "template")])
 
     here.import_store(ops.project.root)
 
     kept = here.store.snapshot().enhanced
-    assert {key: kept[key].text for key in kept} == {"en_1": "mine", "en_2": "theirs"}
+    assert {key[-1]: kept[key].text for key in kept} == {"1": "mine", "2": "theirs"}
 
 
 def test_what_is_here_stays_and_its_places_too(ops: WorkflowOperations, tmp_path: Path) -> None:
@@ -244,7 +244,9 @@ def test_a_video_that_is_here_already_is_never_replaced(
     assert here.get_run(made.run.id).state is state
 
 
-@pytest.mark.parametrize("place", ["../../evil", "/evil", "a/../../b"])
+@pytest.mark.parametrize(
+    "place", ["../../evil", "/evil", "a/../../b", "a/\0", "a", "a/b/c", "a/" + "b" * 300]
+)
 def test_no_place_leads_outside_the_outputs(
     ops: WorkflowOperations, tmp_path: Path, place: str
 ) -> None:
@@ -268,3 +270,143 @@ def test_a_damaged_store_is_an_error_and_an_absent_one_is_named(
         ops.import_store(damaged)
     with pytest.raises(UsageError, match="no store"):
         ops.import_store(tmp_path / "nowhere")
+
+
+PROMPT, RUN, BATCH = "prompts", "runs", "batches"
+
+
+def changed(path: Path, table: str, change: Mapping[str, object]) -> None:
+    """Change the only record of a table in a state file."""
+    document = orjson.loads(path.read_bytes())
+    (each,) = document[table].values()
+    each |= change
+    path.write_bytes(orjson.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "odd"),
+    [
+        (PROMPT, {"files": {"color": 5}}, 2),
+        (PROMPT, {"files": {"color": "a\0"}}, 2),
+        (PROMPT, {"files": 5}, 2),
+        (PROMPT, {"inputs": {"color": "../../x"}}, 2),
+        (PROMPT, {"text": "A\u001bpier"}, 2),
+        (PROMPT, {"text": 5}, 2),
+        (PROMPT, {"frames": "x"}, 2),
+        (PROMPT, {"name": 5}, 2),
+        (PROMPT, {"parent": "x"}, 2),
+        (RUN, {"jobs": {"inference": 5}}, 1),
+        (RUN, {"jobs": 5}, 1),
+        (RUN, {"rating": "x"}, 1),
+        (RUN, {"rating": 1_000_000}, 1),
+        (RUN, {"rating": True}, 1),
+        (RUN, {"files": {"image": 5}}, 1),
+        (RUN, {"params": 5}, 1),
+        (RUN, {"params": {"seed": []}}, 1),
+        (RUN, {"params": {"seed": 1e-9}}, 1),
+        (RUN, {"weights": {"edge": "x"}}, 1),
+        (RUN, {"engine": []}, 1),
+        (RUN, {"attempts": 5}, 1),
+        (RUN, {"output": {"sha256": "x", "size": 1, "frames": 1}}, 1),
+        (RUN, {"output": {"sha256": "0" * 64, "size": 1, "frames": 1, "name": "../x"}}, 1),
+        (BATCH, {"runs": [5]}, 0),
+        (BATCH, {"runs": 5}, 0),
+        (BATCH, {"target": 5}, 0),
+    ],
+)
+def test_what_is_not_sound_is_counted_and_not_taken(
+    ops: WorkflowOperations, tmp_path: Path, table: str, change: Mapping[str, object], odd: int
+) -> None:
+    record(ops, 1)
+    changed(ops.store.path, table, change)
+    here = operations(tmp_path / "here")
+
+    done = here.import_store(ops.project.root)
+
+    known = here.store.snapshot()
+    assert done.odd == odd
+    assert len(known.runs) == (0 if odd else 1)
+    assert len(known.prompts) == (0 if odd == 2 else 1)
+    assert not known.batches or table == RUN
+
+
+@pytest.mark.parametrize("field", [{"started": "x"}, {"batch": "../../../x"}, {"exit_code": "x"}])
+def test_attempts_are_looked_at_too(
+    ops: WorkflowOperations, tmp_path: Path, field: Mapping[str, object]
+) -> None:
+    record(ops, 1)
+    attempt: dict[str, object] = {"batch": "ba_0123456789abcdef", "target": "local"}
+    changed(ops.store.path, RUN, {"attempts": [attempt | {"state": "succeeded"} | dict(field)]})
+    here = operations(tmp_path / "here")
+
+    done = here.import_store(ops.project.root)
+
+    assert (done.odd, done.runs) == (1, 0)
+
+
+def test_a_damaged_text_of_an_enhancer_leaves_nothing_half_done(
+    ops: WorkflowOperations, tmp_path: Path
+) -> None:
+    made = record(ops, 1)
+    with ops.store.transaction() as change:
+        change.put_enhanced([Enhanced("en_0000000000000001", "x", "A pier", "template")])
+    changed(ops.store.path, "enhanced", {"text": 5})
+    here = operations(tmp_path / "here")
+
+    done = here.import_store(ops.project.root)
+
+    assert done == importing.Imported(prompts=1, runs=1, videos=1, odd=1)
+    assert here.store.snapshot().enhanced == {}
+    assert here.outputs.video(made).is_file()
+
+
+def test_a_prompt_with_an_impossible_name_gets_one_by_its_text(
+    ops: WorkflowOperations, tmp_path: Path
+) -> None:
+    made = record(ops, 1)
+    changed(ops.store.path, PROMPT, {"name": "../../x"})
+    here = operations(tmp_path / "here")
+
+    here.import_store(ops.project.root)
+
+    assert here.get_prompt(made.run.prompt_id).name == "pier"
+
+
+def manifest(ops: WorkflowOperations, made: Record, name: str, place: str) -> None:
+    """Write the manifest that a run was fetched with."""
+    prompt = ops.get_prompt(made.run.prompt_id)
+    document = {
+        "run": asdict(made.run),
+        "prompt": {**asdict(prompt), **asdict(prompt.prompt), "name": name},
+        "output": asdict(made.output),  # type: ignore[arg-type]
+        "jobs": {"small": place},
+        "batch": "ba_0123456789abcdef",
+        "target": "local",
+        "started": 1,
+        "host": "",
+        "gpu": "",
+    }
+    folder = ops.outputs.folder(made.run.id)
+    written(folder / "manifest.json", orjson.dumps(document))
+    ops.store.path.unlink()
+    ops.store.backup.unlink(missing_ok=True)
+
+
+def test_no_manifest_leads_outside_the_outputs(ops: WorkflowOperations) -> None:
+    made = record(ops, 1)
+    manifest(ops, made, "../../x", "../../x/1")
+
+    adopted = adopt.outputs(ops.store, ops.outputs)
+
+    assert adopted == (made.run.id,)
+    assert ops.get_prompt(made.run.prompt_id).name == "pier"
+    assert ops.get_run(made.run.id).jobs == {}
+    assert not (ops.project.root.parent / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("job", "place"), [("..", "a/b"), ("a", "../b"), ("a", "/b"), ("a", ""), ("/a", "b"), ("", "b")]
+)
+def test_no_place_in_outputs_leads_outside(ops: WorkflowOperations, job: str, place: str) -> None:
+    with pytest.raises(ValueError, match="no place in outputs"):
+        ops.outputs.place(job, place)

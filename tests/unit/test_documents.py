@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmos_jobs import documents
+from cosmos_jobs import documents, foreign, identity, schema
 from cosmos_jobs.documents import Described
-from cosmos_jobs.model import Batch, PromptRecord, State
+from cosmos_jobs.model import Batch, PromptRecord, Record, State
 from tests.unit.examples import PLAIN, expanded, parsed, record
 
 EXPANSION, _ = expanded(parsed(PLAIN + "params: {seed: [1, 2]}\n"))
@@ -36,6 +38,26 @@ def test_a_description_brings_back_runs_and_prompts_without_their_history() -> N
 )
 def test_what_is_no_description_is_none(data: bytes) -> None:
     assert documents.described(data) is None
+
+
+def test_a_machine_cannot_tell_of_what_leads_outside() -> None:
+    prompt = identity.prompt("A pier", "", {"color": "0" * 64})
+    run = identity.run(prompt.id, schema.contract("preview"), {"edge": 0.5}, {})
+    batch = Batch("ba_0123456789abcdef", "preview", "h100", (run.id,))
+    evil = Record(run, {"small": "../../x/1", "..": "a/b", "mine": "a/b"})
+    named = PromptRecord(prompt, "../x", "a", {"color": "clips/a.mp4"}, 121)
+
+    taken = foreign.described(Described(batch, "ann@laptop", (evil,), (named,)), set())
+
+    assert taken is not None
+    assert [each.jobs for each in taken.records] == [{"mine": "a/b"}]
+    assert [each.name for each in taken.prompts] == ["pier"]
+
+
+def test_a_batch_with_an_impossible_id_is_none() -> None:
+    told = Described(replace(BATCH, id="../../../x"), "ann@laptop", RECORDS, PROMPTS)
+
+    assert foreign.described(told, set()) is None
 
 
 @given(st.data())

@@ -210,9 +210,9 @@ def test_children_of_a_prompt_and_names_are_found(tmp_path: Path) -> None:
 
     with store.transaction() as change:
         change.put_prompts([one, child])
-        found, names = change.children(prompt.id), change.names()
+        found, names = change.children(), change.names()
 
-    assert found == (child,)
+    assert found == {prompt.id: [other.id]}
     assert names == {"one", "two"}
     assert documents.prompt_record(other.id, documents.prompt_document(child)) == child
 

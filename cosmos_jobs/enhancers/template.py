@@ -8,7 +8,7 @@ of, with whatever words, is left to it. So nothing is contradicted.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cosmos_jobs.model import Scalar
@@ -233,7 +233,11 @@ def enhanced(text: str) -> Answer:
 
 
 def _additions(said: Sequence[str]) -> list[str]:
-    heard, meant = _terms(said), _terms(said, negated=False)
+    every = range(len(said))
+    denied = [place for place in every if _NEGATIONS & set(said[max(0, place - 3) : place])]
+    heard = _terms(said, every)
+    # What is said and denied, too, is no ground to build on.
+    meant = _terms(said, [each for each in every if each not in denied]) - _terms(said, denied)
     left_out = _PHOTOGRAPHIC if heard & _DRAWN else frozenset()
     return [
         phrase
@@ -252,15 +256,10 @@ def _fitting(aspect: _Aspect, heard: Collection[str], meant: Collection[str]) ->
     return ""
 
 
-def _terms(said: Sequence[str], *, negated: bool = True) -> frozenset[str]:
-    """Return the words, the phrases of two and three, and the singulars of all.
-
-    Without `negated` those are left out that stand within three words behind a `no`.
-    """
+def _terms(said: Sequence[str], places: Iterable[int]) -> frozenset[str]:
+    """Return the words and the phrases of two and three that begin there, and their singulars."""
     found: set[str] = set()
-    for place in range(len(said)):
-        if not negated and _NEGATIONS & set(said[max(0, place - 3) : place]):
-            continue
+    for place in places:
         for length in (1, 2, 3):
             term = " ".join(said[place : place + length])
             found |= {

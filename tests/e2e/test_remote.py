@@ -198,9 +198,12 @@ def test_a_log_is_streamed_while_it_is_written(lab: Lab) -> None:
 
     process = lab.project.start("logs", run[:8], "-f")
     assert process.stdout is not None
+    assert process.stderr is not None
     first = process.stdout.readline()
     made = len(lab.stand_in.made())
-    rest, err = process.communicate(timeout=30)
+    # Not `communicate`: it would not see what `readline` has read ahead.
+    rest, err = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=30)
     lab.project.run("watch")
     later = lab.project.run("logs", run).stdout
 

@@ -235,7 +235,7 @@ def enhanced(text: str) -> Answer:
 def _additions(said: Sequence[str]) -> list[str]:
     every = range(len(said))
     denied = [place for place in every if _NEGATIONS & set(said[max(0, place - 3) : place])]
-    heard = _terms(said, every)
+    heard = _terms(said)
     # What is said and denied, too, is no ground to build on.
     meant = _terms(said, [each for each in every if each not in denied]) - _terms(said, denied)
     left_out = _PHOTOGRAPHIC if heard & _DRAWN else frozenset()
@@ -256,10 +256,10 @@ def _fitting(aspect: _Aspect, heard: Collection[str], meant: Collection[str]) ->
     return ""
 
 
-def _terms(said: Sequence[str], places: Iterable[int]) -> frozenset[str]:
-    """Return the words and the phrases of two and three that begin there, and their singulars."""
+def _terms(said: Sequence[str], places: Iterable[int] | None = None) -> frozenset[str]:
+    """Return the words and phrases of two and three that begin at `places`, and their singulars."""
     found: set[str] = set()
-    for place in places:
+    for place in range(len(said)) if places is None else places:
         for length in (1, 2, 3):
             term = " ".join(said[place : place + length])
             found |= {

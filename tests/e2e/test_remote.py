@@ -196,14 +196,13 @@ def test_a_log_is_streamed_while_it_is_written(lab: Lab) -> None:
     lab.project.run("apply", "--detach")
     run = lab.ids()[0]
 
-    process = lab.project.start("logs", run[:8], "-f")
-    assert process.stdout is not None
-    assert process.stderr is not None
-    first = process.stdout.readline()
-    made = len(lab.stand_in.made())
-    # Not `communicate`: it would not see what `readline` has read ahead.
-    rest, err = process.stdout.read(), process.stderr.read()
-    process.wait(timeout=30)
+    with lab.project.start("logs", run[:8], "-f") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        made = len(lab.stand_in.made())
+        # Not `communicate`: it would not see what `readline` has read ahead.
+        rest, err = process.stdout.read(), process.stderr.read()
     lab.project.run("watch")
     later = lab.project.run("logs", run).stdout
 

@@ -31,9 +31,11 @@ PROGRAMS = {
 
 @task(help={"options": "More options of pytest."})
 def test(context: Context, options: str = "") -> None:
-    """Run all tests, those of a file in one process: many of them wait."""
-    spread = f"-n {PROCESSES} --dist loadfile"
-    context.run(f"{PYTHON} -m pytest {spread} {options}", pty=sys.stdout.isatty())
+    """Run all tests, or with `--options` those that pytest then selects."""
+    # Most wait more than they compute; those of faults watch how quickly things are found again.
+    spread = f"-n {PROCESSES} --dist loadfile --ignore tests/faults"
+    for run in (options,) if options else (spread, "tests/faults"):
+        context.run(f"{PYTHON} -m pytest {run}", pty=sys.stdout.isatty())
 
 
 @task

@@ -130,8 +130,11 @@ def frames(path: Path) -> int:
 
 def alive(pid: int) -> bool:
     """Return whether a process runs; one that is dead but not yet reaped does not."""
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")")[-1].split()[0] != "Z"
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rsplit(")")[-1].split()[0] != "Z"
 
 
 def ids(records: Sequence[Mapping[str, object]]) -> set[str]:

@@ -143,9 +143,9 @@ def test_a_killed_batch_is_gone(bench: Bench) -> None:
 
 
 def test_a_batch_whose_script_was_killed_lives_as_long_as_its_engine(bench: Bench) -> None:
-    bench.submit("sh", "-c", "sleep 60; true")
+    bench.submit("sh", "-c", "echo at work; sleep 60; true")
     group = bench.pid()
-    bench.wait(lambda status: len(_members(group)) >= 2)
+    bench.wait(lambda status: "at work" in status.log)
     os.kill(group, signal.SIGKILL)
     bench.wait(lambda status: group not in _members(group))
 

@@ -131,7 +131,7 @@ def doomed(going: Doomed, *, keep_outputs: bool) -> str:
     lines.append(f"To delete: {total}{f'; {outputs}' if going.runs else ''}.")
     for path, count in going.asking.items():
         lines.append(
-            f"{visible(path)} made {count:,} of them:"
+            f"{visible(path)} asked for {count:,} of them:"
             " its next apply makes again what it still asks for."
         )
     if going.behind:

@@ -62,8 +62,16 @@ def text(planned: Planned, *, verbose: bool = False) -> str:
     if count(planned, Action.BLOCKED):
         lines.append("Blocked runs are not retried: change their prompts, or use --force.")
     if count(planned, Action.ORPHAN):
-        lines.append("Orphaned runs are kept until you remove them: cosmos-jobs prune")
+        lines.append(_pruning(planned))
     return "\n".join(lines)
+
+
+def _pruning(planned: Planned) -> str:
+    """Return how to remove what has left job files: without one, what others ask for stays."""
+    left = {each.job for each in planned.plan.changes if each.action is Action.ORPHAN}
+    paths = [visible(job.spec.path) for job in planned.jobs if job.spec.name in left]
+    said = "Orphaned runs are kept until you remove them: cosmos-jobs prune "
+    return said + (paths[0] if len(paths) == 1 and len(said + paths[0]) <= WIDTH else "FILE")
 
 
 def summary(planned: Planned) -> str:

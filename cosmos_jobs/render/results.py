@@ -10,7 +10,7 @@ from typing import Any
 
 from click import style
 
-from cosmos_jobs import schema
+from cosmos_jobs import schema, upscaling
 from cosmos_jobs.model import IN_FLIGHT, Action, Applied, Followed, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
 
@@ -146,6 +146,7 @@ def run(
         "log": str(video.with_name("log.txt")) if record.attempts else "",
         "jobs": ", ".join(f"{job} ({place})" for job, place in record.jobs.items()),
         "prompt": f"{made.prompt_id}  {prompt.prompt.text if prompt else ''}".rstrip(),
+        "upscaled from": prompt.prompt.inputs.get(upscaling.RUN, "") if prompt else "",
         "engine": f"{made.engine} (contract {made.contract})",
         "weights": ", ".join(f"{name} {value:g}" for name, value in made.weights.items()),
         **_params(record),

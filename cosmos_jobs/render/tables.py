@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
+from cosmos_jobs import upscaling
 from cosmos_jobs.model import Lane, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.results import COLORS
@@ -23,7 +24,12 @@ FOLDED = 12
 def prompts(records: Iterable[PromptRecord]) -> str:
     """Return a line a prompt: id, name, video, text."""
     rows = [
-        (each.prompt.id, each.name, each.video, " ".join(each.prompt.text.split()))
+        (
+            each.prompt.id,
+            each.name,
+            each.prompt.inputs.get(upscaling.RUN, each.video),
+            " ".join(each.prompt.text.split()),
+        )
         for each in records
     ]
     return _table(("PROMPT", "NAME", "VIDEO", "TEXT"), rows, fold=3)

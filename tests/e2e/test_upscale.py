@@ -49,6 +49,9 @@ def test_what_was_made_is_upscaled_by_a_command_once(project: Project) -> None:
     assert str(video) in again
     assert frames(video) == 3
     assert project.summary() == {"create": RUNS - 4, "keep": 4}, "it is in no job"
+    shown = project.run("show", str(made["id"])).stdout
+    assert ["upscaled", "from", run] in [line.split() for line in shown.splitlines()]
+    assert run in project.run("list", "prompts").stdout
 
 
 def test_any_video_is_upscaled_when_one_says_what_it_shows(project: Project) -> None:

@@ -52,8 +52,9 @@ done
 [ -n "$waiting" ] || exit 0
 for name in $gpus; do
   [ -f "$root/gpus/$name.holder" ] && read -r holder client < "$root/gpus/$name.holder" || continue
-  if ! flock --nonblock "$root/gpus/$name.lock" true || [ -n "$(containers "$holder")" ]; then
-    echo "holder $name $holder $client"
-  fi
+  # Who has ended is still named until the next has written its own name.
+  { [ ! -s "$holder/exit" ] && ! flock --nonblock "$root/gpus/$name.lock" true; } ||
+    [ -n "$(containers "$holder")" ] || continue
+  echo "holder $name $holder $client"
 done
 exit 0

@@ -13,7 +13,7 @@ from invoke.tasks import task
 PYTHON = sys.executable
 HERE = Path(__file__).parent
 
-PROCESSES = 4
+PROCESSES = 3
 
 PROGRAMS = {
     "sshd": "openssh-server",

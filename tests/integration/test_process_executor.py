@@ -392,7 +392,8 @@ def test_a_killed_batch_frees_its_gpu(tmp_path: Path) -> None:
     bench.submit("sh", "-c", "touch out/at-work; sleep 60; true")
     bench.wait(lambda status: "at-work" in status.files)
     for pid in _session(bench.pid()):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     times = work_at_once(bench, 1)
 

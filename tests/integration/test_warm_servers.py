@@ -6,7 +6,6 @@ The server is a small program of the tests' own (`tests/fakes/warm_server.py`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -316,7 +315,8 @@ def test_a_killed_server_is_told_as_a_killed_engine(bench: Bench, everything: bo
     leader = int((bench.root / "warm" / "0" / "pid").read_text().split()[0])
 
     for pid in members(leader) if everything else bench.servers():
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     status = bench.ended(1)
 
     assert status.exit_code == 137
@@ -411,7 +411,7 @@ def test_a_server_whose_batch_was_killed_makes_way(bench: Bench, cancel: bool) -
     (server,) = bench.servers()
     for pid in members(int((bench.folder(1) / "claim" / "pid").read_text().split()[0])):
         # One that only sleeps may have ended by now.
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
     alive = bench.poll(1).life

@@ -349,7 +349,7 @@ def test_runs_go_with_their_files_and_links_after_a_look_at_them(project: Projec
 
     assert f"- {first}  small/" in looked
     assert "To delete: 2 runs;" in looked
-    assert "jobs/small.yaml made 2 of them" in looked
+    assert "jobs/small.yaml asked for 2 of them" in looked
     assert "add --yes" in refused
     assert "Deleted 2 runs; freed" in done
     assert ids(project.runs()).isdisjoint({first, second})

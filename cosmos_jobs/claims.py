@@ -12,7 +12,7 @@ from cosmos_jobs.consult import Held, held
 from cosmos_jobs.engines import get as engine_named
 from cosmos_jobs.errors import AnswerIsNo, HostError
 from cosmos_jobs.model import IN_FLIGHT, Batch, Desired, PromptRecord, Record, Run, Source
-from cosmos_jobs.project import Project
+from cosmos_jobs.project import Project, shown
 from cosmos_jobs.sites import Fleet, Site
 from cosmos_jobs.store import Store, Transaction
 
@@ -191,7 +191,7 @@ class Claims:
         return [replace(batch, host=host) for batch in batches]
 
     def _prompt_record(self, source: Source, change: Transaction) -> PromptRecord:
-        shown = {
+        files = {
             role: self._shown(file.path)
             for role, file in source.files.items()
             if role in source.prompt.inputs
@@ -200,7 +200,7 @@ class Claims:
         # A prompt that was only ever in a job file is nobody's parent.
         parent = source.parent if change.prompt(source.parent) else ""
         made = PromptRecord(
-            source.prompt, source.name, source.video, shown, frames, parent, source.enhancer
+            source.prompt, source.name, source.video, files, frames, parent, source.enhancer
         )
         known = change.prompt(source.prompt.id)
         # Where it comes from stays known, whoever asks for it.
@@ -209,9 +209,7 @@ class Claims:
         return made
 
     def _shown(self, path: Path) -> str:
-        """Return a path as the store has it: relative to the project where it is in it."""
-        root = self._project.root
-        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+        return shown(path, self._project.root)
 
 
 def _check_standing(prompt_ids: Collection[str], change: Transaction) -> None:

@@ -178,7 +178,7 @@ def _is_place(job: str, place: str) -> bool:
 
 def _is_name(name: str) -> bool:
     rule = schema.load("job")["properties"]["prompts"]["propertyNames"]
-    return len(name) <= rule["maxLength"] and bool(re.fullmatch(rule["pattern"], name))
+    return schema.fits(name, rule, rule)
 
 
 def _is_text(text: Any) -> bool:

@@ -241,6 +241,11 @@ def find(start: Path) -> Path:
     return next((folder for folder in (start, *start.parents) if (folder / FILE).is_file()), start)
 
 
+def shown(path: Path, root: Path) -> str:
+    """Return a path as the store and messages have it: relative to `root` where it is in it."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def load(root: Path) -> Project:
     """Return the settings of the project in `root`; without a file, the defaults.
 

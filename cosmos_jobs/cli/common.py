@@ -143,6 +143,8 @@ def _start(paths: Sequence[str]) -> Path:
 
 def paths_or_jobs(paths: Sequence[str], ops: WorkflowOperations) -> tuple[str, ...]:
     """Return the paths given, or the project's folder of job files."""
+    from cosmos_jobs import project as projects
+
     if paths:
         return tuple(paths)
     folder = ops.project.root / "jobs"
@@ -151,8 +153,7 @@ def paths_or_jobs(paths: Sequence[str], ops: WorkflowOperations) -> tuple[str, .
             "no job file was given, and there is no folder `jobs`",
             hint="name one: jobs/sunsets.yaml, or begin with: cosmos-jobs init",
         )
-    here = Path.cwd()
-    return (str(folder.relative_to(here) if folder.is_relative_to(here) else folder),)
+    return (projects.shown(folder, Path.cwd()),)
 
 
 def places(ops: WorkflowOperations, run_ids: Iterable[str]) -> dict[str, str]:

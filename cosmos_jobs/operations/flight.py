@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_jobs import jobfiles
+from cosmos_jobs import project as projects
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
@@ -241,5 +242,4 @@ class Flight(JobFiles):
         return "".join(last)
 
     def _relative(self, name: str) -> str:
-        path, root = Path(name).resolve(), self.project.root.resolve()
-        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+        return projects.shown(Path(name).resolve(), self.project.root.resolve())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_jobs import batching, engines, estimate, jobfiles, plan, upscaling
+from cosmos_jobs import project as projects
 from cosmos_jobs.errors import AnswerIsNo, EngineError, InvalidFiles, UsageError
 from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
@@ -203,7 +204,6 @@ class JobFiles(Enhancing):
         answers, and KeyboardInterrupt on Ctrl-C, with what was running here ended.
         """
         # asyncio takes 50 ms to import, and a plan needs none of it.
-
         from cosmos_jobs.reconcile import Until
 
         planned = self.enhance(planned, max_runs=max_runs, connect_timeout_s=connect_timeout_s)
@@ -390,10 +390,7 @@ class JobFiles(Enhancing):
         root = self.project.root.resolve()
         jobs = tuple(job for job in jobs if job.spec.name)
         paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs if _has_file(job)}
-        shown = {
-            name: str(path.relative_to(root) if path.is_relative_to(root) else path)
-            for name, path in paths.items()
-        }
+        shown = {name: projects.shown(path, root) for name, path in paths.items()}
         return {job.spec.name: shown.get(job.spec.name, "") for job in jobs}
 
     def _taken(self, jobs: Iterable[Job], known: Snapshot) -> Iterator[Diagnostic]:

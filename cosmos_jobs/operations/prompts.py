@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cosmos_jobs import asked, naming, schema, unwritten
+from cosmos_jobs import project as projects
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
@@ -95,10 +95,7 @@ class Prompts(Flight):
 
     def _prompt_record(self, source: Source, before: PromptRecord | None) -> PromptRecord:
         root = self.project.root
-        files = {
-            role: str(one.path.relative_to(root) if one.path.is_relative_to(root) else one.path)
-            for role, one in source.files.items()
-        }
+        files = {role: projects.shown(one.path, root) for role, one in source.files.items()}
         frames = source.files["color"].frames
         made = PromptRecord(source.prompt, source.name, source.video, files, frames)
         return replace(made, parent=before.parent, enhancer=before.enhancer) if before else made
@@ -372,7 +369,7 @@ class Prompts(Flight):
         if name in ("", unwritten.INFERENCE):
             return unwritten.INFERENCE
         rule = schema.load("job")["properties"]["name"]
-        if not re.search(rule["pattern"], name) or len(name) > rule["maxLength"]:
+        if not schema.fits(name, rule, rule):
             raise UsageError(f"`{name}` cannot name a batch", hint=rule["x-hint"])
         path = known.jobs.get(name, "")
         if path and (self.project.root / path).exists():
@@ -385,7 +382,7 @@ class Prompts(Flight):
 
 def _check_name(name: str) -> None:
     rule = schema.load("job")["properties"]["prompts"]["propertyNames"]
-    if not re.search(rule["pattern"], name) or len(name) > rule["maxLength"]:
+    if not schema.fits(name, rule, rule):
         raise UsageError(f"`{name}` cannot name a prompt", hint=rule["x-hint"])
 
 

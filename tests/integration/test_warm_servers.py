@@ -145,6 +145,18 @@ def until(met: Callable[[], object]) -> None:
         time.sleep(0.03)
 
 
+def kill(session: int) -> None:
+    """Kill the processes of a session, also those it started meanwhile, until none is left."""
+
+    def dead() -> bool:
+        for pid in members(session):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not members(session)
+
+    until(dead)
+
+
 # --- one load for many ----------------------------------------------------------------------
 
 
@@ -409,10 +421,7 @@ def test_a_server_whose_batch_was_killed_makes_way(bench: Bench, cancel: bool) -
     bench.submit(1, command(LASTS))
     bench.at_work(1)
     (server,) = bench.servers()
-    for pid in members(int((bench.folder(1) / "claim" / "pid").read_text().split()[0])):
-        # One that only sleeps may have ended by now.
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill(int((bench.folder(1) / "claim" / "pid").read_text().split()[0]))
 
     alive = bench.poll(1).life
     if cancel:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from shlex import quote
 
 from cosmos_jobs import __version__
-from cosmos_jobs.project import ENGINE, FILE, Docker, Installation, Target
+from cosmos_jobs.project import ENGINE, FILE, Container, Installation, Target
 from cosmos_jobs.schema import listed
 
 PROGRAMS: Mapping[str, str] = {
@@ -142,7 +142,7 @@ def script(target: Target) -> str:
         f"root={quote(target.root)}\n",
         _ROOT,
         _GPUS if target.gpus else "",
-        _DOCKER if any(each.docker for each in installed(target).values()) else "",
+        _DOCKER if any(each.container for each in installed(target).values()) else "",
     ]
     for engine, installation in installed(target).items():
         parts += _engine_questions(target, engine, installation)
@@ -158,8 +158,8 @@ def installed(target: Target) -> Mapping[str, Installation]:
 def _engine_questions(target: Target, engine: str, installation: Installation) -> Iterator[str]:
     for name in _references(installation).values():
         yield f'[ -z "${{{name}:-}}" ] || fact variable {name}\n'
-    if installation.docker:
-        image = quote(installation.docker.image)
+    if installation.container:
+        image = quote(installation.container.image)
         yield f"limited docker image inspect {image} > /dev/null 2>&1 && fact image {engine}\n"
         return
     if installation.path:
@@ -390,12 +390,12 @@ def _engines(
     if not engines:
         hint = f"add `engines: {{preview: {{venv: /opt/cosmos-jobs}}}}` to it in {FILE}"
         yield Check("engines", Verdict.MISSING, f"`{target.name}` lists none", hint)
-    docker = [each.docker for each in engines.values() if each.docker]
+    docker = [each.container for each in engines.values() if each.container]
     if docker:
         yield _docker(found, on)
     for engine, installation in engines.items():
-        if installation.docker:
-            yield from _image(engine, installation.docker, found, on)
+        if installation.container:
+            yield from _image(engine, installation.container, found, on)
         else:
             yield from _folder(engine, installation, found, on)
             yield _python(target, engine, installation, found, on)
@@ -415,7 +415,7 @@ def _docker(found: Facts, on: _On) -> Check:
     return Check("docker", Verdict.MISSING, said, hint)
 
 
-def _image(engine: str, docker: Docker, found: Facts, on: _On) -> Iterator[Check]:
+def _image(engine: str, docker: Container, found: Facts, on: _On) -> Iterator[Check]:
     if "docker" not in found:
         return
     if engine in found.all("image"):

@@ -50,7 +50,7 @@ async def _done(project: Project, site: Site, errand: Errand) -> str:
         status = (await site.executor.poll([batch.id]))[batch.id]
         is_new = status.life is Life.ABSENT
         if is_new:
-            await site.executor.submit(await _order(project, site, errand, batch))
+            await site.executor.submit([await _order(project, site, errand, batch)])
         status = await _end(site, batch, status)
         texts = (await site.executor.read({batch.id: [errand.answer]})).get(batch.id, {})
         if status.life is Life.EXITED and status.exit_code == 0 and errand.answer in texts:

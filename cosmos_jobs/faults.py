@@ -14,7 +14,15 @@ KILLED = SIGNALLED + 9
 TIMEOUT = "timeout"
 DISK_FULL = "disk-full"
 
-# What run.sh writes into `fault`: a word, and what it is about.
+NODE_FAILED, PREEMPTED, REQUEUED = "node-failed", "preempted", "requeued"
+FORGOTTEN, NO_EXIT, CANCELLED_BY = "forgotten", "no-exit", "cancelled-by"
+TIME_LIMIT, OUT_OF_MEMORY, DEADLINE = "time-limit", "out-of-memory", "deadline"
+JOB_FAILED = "job-failed"
+
+OF_ONE_RUN = frozenset({TIMEOUT, TIME_LIMIT, OUT_OF_MEMORY})
+"""Faults that the run is to blame for that a batch was at; each time they cost the same."""
+
+# What run.sh writes into `fault`, or Slurm says: a word, and what it is about.
 _FAULTS = {
     "no-folder": ("the engine's folder {} is not there", "correct `path`"),
     "no-program": ("the program {} is not there", "install it, or correct `venv`"),
@@ -22,6 +30,26 @@ _FAULTS = {
     "no-docker": ("Docker does not answer: {}", "start it, or join the group `docker`"),
     TIMEOUT: ("stopped after {} s, the time limit of its batch", "raise run_timeout_s"),
     DISK_FULL: ("the disk of that machine is full", "free some: cosmos-jobs prune --remote"),
+    "no-image-file": ("the image {} is not there", "correct `image`"),
+    TIME_LIMIT: (
+        "stopped at the time limit of its Slurm job {}",
+        "raise `time` of `slurm`, or lower max_batch",
+    ),
+    OUT_OF_MEMORY: ("its Slurm job {} ran out of memory", "raise `mem` of `slurm`"),
+    DEADLINE: ("stopped at the deadline of its Slurm job {}", "look at `extra` of `slurm`"),
+    JOB_FAILED: (
+        "its Slurm job {} failed before the engine had ended",
+        "do all nodes see `root`? else look at its log there, in arrays/",
+    ),
+}
+
+# Why what was begun is gone.
+_LOST = {
+    NODE_FAILED: "its node failed",
+    PREEMPTED: "it was preempted: other jobs came first",
+    REQUEUED: "Slurm put it back into its queue, and what it was at is lost",
+    FORGOTTEN: "Slurm knows nothing of its job any more",
+    NO_EXIT: "its job ended without a word",
 }
 
 
@@ -109,6 +137,18 @@ def explain(status: Status) -> str:
     if status.exit_code == 0:
         return f"the engine left no result{last}"
     return f"the engine exited with code {status.exit_code}{last}"
+
+
+def lost(status: Status) -> str:
+    """Return why a batch is gone that was begun."""
+    return _LOST.get(fault(status), "its process is gone: killed, or the machine restarted")
+
+
+def cancelled(status: Status) -> str:
+    """Return why a batch was stopped: by us, or with Slurm's own means by somebody else."""
+    kind, _, by = status.fault.partition(" ")
+    how = f", in Slurm, by {by}" if kind == CANCELLED_BY else ""
+    return f"stopped before it was made{how}"
 
 
 def died(status: Status) -> bool:

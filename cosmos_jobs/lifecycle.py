@@ -134,7 +134,7 @@ def _state(
         case Life.EXITED:
             return State.FAILED, faults.explain(status)
         case Life.CANCELLED:
-            return State.CANCELLED, "stopped before it was made"
+            return State.CANCELLED, faults.cancelled(status)
         case Life.GONE:
-            return State.LOST, "its process is gone: killed, or the machine restarted"
+            return State.LOST, faults.lost(status)
     return record.state, record.reason

@@ -20,6 +20,10 @@ ENGINE = "preview"
 MAX_BATCH = 50
 TIMEOUT_FACTOR = 5.0
 WARM, NATIVE = "warm", "native"
+DOCKER, APPTAINER, PYXIS = "docker", "apptainer", "pyxis"
+SLURM = "slurm"
+ARRAY_LIMIT = 1000
+MAX_RUNNING = 8
 IDLE_S = 300
 ENHANCER = "template"
 IMAGES = 4
@@ -27,12 +31,13 @@ IMAGES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Docker:
-    """A container that an engine runs in; `volumes` and `args` are options of `docker run`."""
+class Container:
+    """A container that an engine runs in; `volumes` and `args` are options of its `runtime`."""
 
     image: str
     volumes: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
+    runtime: str = DOCKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,29 @@ class Installation:
 
     venv: str = ""
     path: str = ""
-    docker: Docker | None = None
+    container: Container | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     driver: str = WARM
     idle_s: int = IDLE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """What a job of a Slurm cluster is asked for, in sbatch's own words.
+
+    What is empty is left to the cluster; `extra` are further options of sbatch.
+    An array has at most `array_limit` batches, of which `max_running` run at a time.
+    """
+
+    partition: str = ""
+    account: str = ""
+    gres: str = ""
+    time: str = ""
+    mem: str = ""
+    cpus: int | None = None
+    array_limit: int = ARRAY_LIMIT
+    max_running: int = MAX_RUNNING
+    extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +85,8 @@ class Target:
     machine; none means that its engines need none. A batch takes
     `gpus_per_batch` of them, and may take `run_timeout_s` for each of its runs,
     or, where that is None and their time can be estimated, `timeout_factor`
-    times the estimate.
+    times the estimate. With `slurm` the machine hands batches to a cluster, and
+    `gpus` are those of one batch.
     """
 
     name: str
@@ -75,10 +100,13 @@ class Target:
     run_timeout_s: float | None = None
     timeout_factor: float = TIMEOUT_FACTOR
     engines: Mapping[str, Installation] = field(default_factory=dict)
+    slurm: Slurm | None = None
 
     @property
     def slots(self) -> int:
-        """How many batches one machine works on at a time."""
+        """How many batches one machine, or a cluster, works on at a time."""
+        if self.slurm:
+            return self.slurm.max_running
         return max(1, len(self.gpus) // self.gpus_per_batch)
 
     def installation(self, engine: str) -> Installation | None:
@@ -109,7 +137,7 @@ class Target:
         found = self.installation(engine) or Installation()
         if found.venv:
             return f"{found.venv}/bin/python"
-        return "python3" if self.hosts or found.docker else sys.executable
+        return "python3" if self.hosts or found.container else sys.executable
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,36 +330,50 @@ def _target(name: str, given: Mapping[str, Any], root: Path) -> Target:
     folder = given.get("root", f"{FOLDER}/hosts/{name}")
     base = None if hosts else root
     engines = given.get("engines") or {}
+    slurm = _slurm(given.get("slurm") or {}) if given.get("executor") == SLURM else None
+    gpus = targets.gpus(targets.gres_gpus(slurm.gres) if slurm else given.get("gpus", 0))
     return Target(
         name,
         _placed(folder, base),
         hosts,
-        targets.gpus(given.get("gpus", 0)),
-        int(given.get("gpus_per_batch", 1)),
+        gpus,
+        max(1, len(gpus)) if slurm else int(given.get("gpus_per_batch", 1)),
         int(given.get("max_batch", MAX_BATCH)),
         given.get("price_per_gpu_hour"),
         given.get("gpu", ""),
         given.get("run_timeout_s"),
         float(given.get("timeout_factor", TIMEOUT_FACTOR)),
         {engine: _installation(each or {}, base) for engine, each in engines.items()},
+        slurm,
     )
 
 
+def _slurm(given: Mapping[str, Any]) -> Slurm:
+    numbers = {
+        key: int(given[key]) for key in ("cpus", "array_limit", "max_running") if key in given
+    }
+    return Slurm(**{**given, **numbers, "extra": tuple(given.get("extra", ()))})
+
+
 def _installation(given: Mapping[str, Any], base: Path | None) -> Installation:
-    docker: Mapping[str, Any] | None = given.get("docker")
-    base = base if docker is None else None
+    docker: Mapping[str, Any] = given.get("docker") or {}
+    container = _container({"runtime": DOCKER, **docker} if docker else given)
+    base = base if container is None else None
     return Installation(
         _placed(given.get("venv", ""), base),
         _placed(given.get("path", ""), base),
-        _docker(docker) if docker else None,
-        {**given.get("env", {}), **(docker or {}).get("env", {})},
+        container,
+        {**given.get("env", {}), **docker.get("env", {})},
         given.get("driver", WARM),
         int(given.get("idle_s", IDLE_S)),
     )
 
 
-def _docker(given: Mapping[str, Any]) -> Docker:
-    return Docker(given["image"], tuple(given.get("volumes", ())), tuple(given.get("args", ())))
+def _container(given: Mapping[str, Any]) -> Container | None:
+    if "image" not in given:
+        return None
+    volumes, args = (tuple(given.get(key, ())) for key in ("volumes", "args"))
+    return Container(given["image"], volumes, args, given["runtime"])
 
 
 def _placed(path: str, base: Path | None) -> str:

@@ -152,8 +152,13 @@ class Executor(Protocol):
         """How many batches run at a time."""
         ...
 
-    async def submit(self, order: Order) -> None:
-        """Start a batch; one that was ever claimed, by anyone, is not started again."""
+    @property
+    def at_once(self) -> int:
+        """How many batches are best submitted together."""
+        ...
+
+    async def submit(self, orders: Sequence[Order]) -> None:
+        """Start batches; one that was ever claimed, by anyone, is not started again."""
         ...
 
     async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:

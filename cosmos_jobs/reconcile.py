@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -19,6 +27,7 @@ from cosmos_jobs.model import IN_FLIGHT, Batch, Event, Kind, Life, Record, Snaps
 from cosmos_jobs.orders import Orders
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import Project
+from cosmos_jobs.protocols import Order
 from cosmos_jobs.sites import MAX_AHEAD, Access, Fleet, Site
 from cosmos_jobs.store import Store, Transaction
 from cosmos_jobs.watches import Watch
@@ -37,6 +46,10 @@ LONGEST_REST_S = 5.0
 
 TROUBLE_PAUSE_S = 30.0
 FEED_PAUSE_S = 0.05
+
+GATHER_S = 20.0
+"""How long batches that are ready wait for the others that are to be submitted with them."""
+
 RESUBMIT_S = 5.0
 MAX_SUBMISSIONS = 6
 STOP_TIMEOUT_S = 20.0
@@ -366,17 +379,18 @@ class Reconciler:
     async def _feed(self, site: Site, until: Until) -> None:
         """Give a machine batches while it has room; who claimed them does not matter."""
         while True:
-            watch = None if site.trouble else self._next(site, until)
-            if watch is None:
+            watches = [] if site.trouble else self._next(site, until)
+            if not watches:
                 await asyncio.sleep(FEED_PAUSE_S)
                 continue
             try:
-                await self._start(site, watch)
+                await self._start(site, watches)
             except NoContact as error:
                 self._leave(site, error, silent=True)
             except HostError as error:
-                # It answers, and has not taken the batch: another machine may.
-                watch.submitted = None
+                # It answers, and has not taken the batches: another machine may.
+                for watch in watches:
+                    watch.submitted = None
                 self._leave(site, error, silent=False)
 
     def _queued(self, site: Site) -> Iterator[Watch]:
@@ -396,14 +410,19 @@ class Reconciler:
                 elif watch.claimed or watch.looked:
                     yield watch
 
-    def _next(self, site: Site, until: Until) -> Watch | None:
+    def _next(self, site: Site, until: Until) -> list[Watch]:
+        """Return the batches that a machine is given next, together."""
         out = sum(watch.is_out and not watch.is_final for watch in self._at(site))
-        if until is not Until.SUBMITTED and out >= site.target.slots + site.ahead:
-            return None
+        room = site.target.slots + site.ahead - out
+        if until is Until.SUBMITTED:
+            room = site.executor.at_once
+        taken: list[Watch] = []
         for watch in self._queued(site):
+            if len(taken) >= min(room, site.executor.at_once):
+                break
             if watch.site is site or self._assign(watch, site):
-                return watch
-        return None
+                taken.append(watch)
+        return taken
 
     def _assign(self, watch: Watch, site: Site) -> bool:
         """Note which machine gets a batch, unless another process has noted one meanwhile."""
@@ -421,19 +440,37 @@ class Reconciler:
         watch.claimed &= watch.site is site
         return watch.site is site
 
-    async def _start(self, site: Site, watch: Watch) -> None:
+    async def _start(self, site: Site, watches: Sequence[Watch]) -> None:
+        """Submit batches together; those whose inputs are long in coming are left for later."""
+        began = time.monotonic()
+        orders: dict[Watch, Order] = {}
+        for watch in watches:
+            if orders and time.monotonic() - began > GATHER_S:
+                break
+            self._check_submissions(site, watch)
+            order = await self._orders.make(site, watch, self._known)
+            if order is None:
+                watch.submitted, watch.taken = time.monotonic(), True
+            else:
+                orders[watch] = order
+        if orders:
+            await self._submit(site, orders)
+
+    async def _submit(self, site: Site, orders: Mapping[Watch, Order]) -> None:
+        for watch in orders:
+            watch.submitted = time.monotonic()
+            watch.submissions += 1
+        await site.executor.submit(list(orders.values()))
+        for watch in orders:
+            # What a look has seen in between is of no account.
+            watch.submitted, watch.looked, watch.taken = time.monotonic(), False, True
+
+    def _check_submissions(self, site: Site, watch: Watch) -> None:
         if watch.submissions >= MAX_SUBMISSIONS:
             raise HostError(
                 f"{site.name} does not start {watch.batch.id}",
                 hint=f"look in {site.target.root}/batches/{watch.batch.id}",
             )
-        order = await self._orders.make(site, watch, self._known)
-        watch.submitted = time.monotonic()
-        if order is not None:
-            watch.submissions += 1
-            watch.looked = False
-            await site.executor.submit(order)
-        watch.taken = True
 
     # --- record ---------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from shlex import join, quote
 from typing import Any
 
-from cosmos_jobs.executors import scripts
+from cosmos_jobs.executors import launch, scripts
 from cosmos_jobs.model import ROLES, Command, PromptRecord, Record
-from cosmos_jobs.project import Docker, Installation, Target
+from cosmos_jobs.project import DOCKER, Container, Installation, Target
 from cosmos_jobs.protocols import Engine, Setup, Task
 
 MAP = ".mp4"
@@ -87,7 +87,7 @@ def _call(
     command: Command, installation: Installation, root: str, folder: str, gpus: str
 ) -> Iterator[str]:
     ids = ",".join(gpus.split())
-    if installation.docker is None:
+    if installation.container is None:
         if command.cwd:
             yield f"cd {quote(command.cwd)}"
         yield from scripts.exporting({**installation.env, **command.env}, {})
@@ -97,13 +97,18 @@ def _call(
         return
     references = {k: value for k, value in installation.env.items() if scripts.is_reference(value)}
     yield from scripts.exporting(references, {})
-    yield join(_container(command, installation, installation.docker, root, folder, ids))
+    if installation.container.runtime == DOCKER:
+        yield join(_container(command, installation, installation.container, root, folder, ids))
+        return
+    yield from scripts.exporting({"root": root, "folder": folder}, {})
+    yield f"set -- {quote(gpus or 'cpu')}"
+    yield from launch.started(command, installation, installation.container)
 
 
 def _container(
     command: Command,
     installation: Installation,
-    docker: Docker,
+    docker: Container,
     root: str,
     folder: str,
     ids: str,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.executors.process import ProcessExecutor
+from cosmos_jobs.executors.slurm import SlurmExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.model import Batch
 from cosmos_jobs.project import Project, Target
@@ -41,8 +43,8 @@ class Site:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is the machine that we are on."""
-        return not self.target.hosts
+        """Whether it is the machine that we are on, and what works there is our own process."""
+        return not self.target.hosts and not self.target.slurm
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,22 @@ def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, 
         Site(
             target,
             host,
-            ProcessExecutor(host, target, project.client, project.identity, secrets=secrets),
-            target.slots,
+            _executor(project, target, host, access, secrets),
+            # A scheduler takes all that there is.
+            sys.maxsize if target.slurm else target.slots,
             secrets,
         )
         for host in open_hosts(project, target, access)
     )
+
+
+def _executor(
+    project: Project, target: Target, host: Host, access: Access, secrets: Collection[str]
+) -> Executor:
+    us = project.client, project.identity
+    if target.slurm:
+        return SlurmExecutor(host, target, *us, access.say, secrets=secrets)
+    return ProcessExecutor(host, target, *us, secrets=secrets)
 
 
 def open_hosts(project: Project, target: Target, access: Access) -> tuple[Host, ...]:

@@ -17,6 +17,24 @@ LOCAL = "local"
 WITH_DRIVER = frozenset({"transfer2.5"})
 """The engines that have a driver of ours beside the model's own program."""
 
+VENV = "venv"
+"""The runtime of an engine that is not in a container."""
+
+OWN_OPTIONS: Mapping[str, str] = {
+    **dict.fromkeys(("--partition", "-p"), "partition"),
+    **dict.fromkeys(("--account", "-A"), "account"),
+    "--gres": "gres",
+    **dict.fromkeys(("--time", "-t"), "time"),
+    "--mem": "mem",
+    **dict.fromkeys(("--cpus-per-task", "-c"), "cpus"),
+    **dict.fromkeys(("--array", "-a"), "array_limit"),
+    **dict.fromkeys(("--job-name", "-J", "--comment", "--output", "-o", "--error", "-e"), ""),
+    **dict.fromkeys(("--chdir", "-D", "--export", "--export-file", "--wrap", "--parsable"), ""),
+    **dict.fromkeys(("--input", "-i", "--open-mode", "--wait", "-W", "--hold", "-H"), ""),
+    **dict.fromkeys(("--signal", "--dependency", "-d", "--test-only"), ""),
+}
+"""Options of sbatch that are not for `extra`, with the key that is for them."""
+
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 # Switches are no secrets, whatever their name: HF_HUB_DISABLE_IMPLICIT_TOKEN=1.
 _SWITCHES = frozenset({"", "0", "1", "true", "false", "yes", "no", "on", "off"})
@@ -32,9 +50,10 @@ def problems(
         yield from _hosts(target, at, locator)
         yield from _root(target, at, locator)
         yield from _gpus(target, at, locator)
+        yield from _executor(target, at, locator)
         for engine, installation in (target.get("engines") or {}).items():
             place: Where = (*at, "engines", engine)
-            yield from _installation(installation or {}, place, locator, remote="hosts" in target)
+            yield from _installation(installation or {}, place, locator, target)
 
 
 def gpus(given: int | list[int | str]) -> tuple[str, ...]:
@@ -46,6 +65,17 @@ def gpus(given: int | list[int | str]) -> tuple[str, ...]:
 
 def _id(given: float | str) -> str:
     return given if isinstance(given, str) else str(int(given))
+
+
+def gres_gpus(gres: str) -> int:
+    """Return how many GPUs `gres` asks for: `gpu:h100:2` is two, `gpu` one."""
+    # Behind a parenthesis it says which sockets they are of.
+    words = (each.partition("(")[0].split(":") for each in gres.split(","))
+    return sum(
+        int(parts[-1]) if parts[-1].isdigit() else 1
+        for parts in words
+        if parts[0].removeprefix("gres/") == "gpu"
+    )
 
 
 def _hosts(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:
@@ -103,19 +133,83 @@ def _gpus(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Di
         yield locator.diagnostic(place, "too-few-gpus", message, hint=f"use {count} or less")
 
 
+def _executor(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    if target.get("executor") != "slurm":
+        if "slurm" in target:
+            message = "`slurm` is for a target whose executor is Slurm"
+            hint = "add `executor: slurm`"
+            yield locator.diagnostic((*at, "slurm"), "no-slurm", message, key=True, hint=hint)
+        return
+    if at[-1] == LOCAL:
+        message = "`local` is this machine itself and takes no turns in a cluster"
+        hint = "give the target another name, such as `cluster`"
+        yield locator.diagnostic((*at, "executor"), "local-slurm", message, hint=hint)
+    if len(target.get("hosts", ())) > 1:
+        message = "a cluster is reached by one login node"
+        hint = "name one; nodes that do the work are Slurm's own affair"
+        yield locator.diagnostic((*at, "hosts"), "many-logins", message, hint=hint)
+    for key in ("gpus", "gpus_per_batch"):
+        if key in target:
+            message = f"Slurm itself gives GPUs to batches: `{key}` is not for a cluster"
+            hint = 'say how many a batch takes: slurm: {gres: "gpu:1"}'
+            yield locator.diagnostic((*at, key), "slurm-gpus", message, key=True, hint=hint)
+    yield from _extra((target.get("slurm") or {}).get("extra", ()), (*at, "slurm"), locator)
+
+
+def _extra(given: Collection[str | None], at: Where, locator: Locator) -> Iterator[Diagnostic]:
+    for number, each in enumerate(given):
+        name = (each or "").split("=")[0].split()[0]
+        place: Where = (*at, "extra", number)
+        if name in OWN_OPTIONS:
+            message = f"`{name}` is set by us"
+            key = OWN_OPTIONS[name]
+            hint = f"say it as `{key}`, beside `extra`" if key else "remove it"
+            yield locator.diagnostic(place, "own-option", message, hint=hint)
+
+
 def _installation(
-    given: Mapping[str, Any], at: Where, locator: Locator, *, remote: bool
+    given: Mapping[str, Any], at: Where, locator: Locator, target: Mapping[str, Any]
 ) -> Iterator[Diagnostic]:
     docker = given.get("docker")
     yield from _driver(given, at, locator)
+    yield from _runtime(given, at, locator, target)
     for key in ("venv", "path"):
         if key in given:
-            absolute = remote or docker is not None
+            absolute = "hosts" in target or docker is not None or "image" in given
             yield from _path(given[key], (*at, key), locator, absolute=absolute)
     yield from _environment(given.get("env") or {}, (*at, "env"), locator)
+    yield from _arguments(given.get("args") or (), (*at, "args"), locator)
     if docker is not None:
         yield from _environment(docker.get("env") or {}, (*at, "docker", "env"), locator)
         yield from _arguments(docker.get("args") or (), (*at, "docker", "args"), locator)
+
+
+def _runtime(
+    given: Mapping[str, Any], at: Where, locator: Locator, target: Mapping[str, Any]
+) -> Iterator[Diagnostic]:
+    runtime, image = given.get("runtime", VENV), given.get("image")
+    if "docker" in given:
+        for key in ("runtime", "image", "volumes", "args"):
+            if key in given:
+                message, hint = f"`{key}` is said twice, here and by `docker`", "remove one of them"
+                yield locator.diagnostic((*at, key), "two-runtimes", message, key=True, hint=hint)
+        return
+    if runtime != VENV and image is None:
+        message = f"which image is {runtime} to run?"
+        yield locator.diagnostic((*at, "runtime"), "no-image", message, hint="add `image: …`")
+    for key in ("image", "volumes", "args"):
+        if key in given and runtime == VENV:
+            message = f"`{key}` is for a container"
+            hint = "add `runtime: docker`, `apptainer` or `pyxis`"
+            yield locator.diagnostic((*at, key), "no-runtime", message, key=True, hint=hint)
+    if runtime == "pyxis" and target.get("executor") != "slurm":
+        message = "pyxis is a part of Slurm"
+        hint = "use docker or apptainer, or a target with `executor: slurm`"
+        yield locator.diagnostic((*at, "runtime"), "pyxis-alone", message, hint=hint)
+    if runtime in ("apptainer", "pyxis") and set(":,") & set(target.get("root") or ""):
+        message = f"{runtime} cannot mount a folder with `:` or `,` in its name"
+        hint = f"give `root` of `{at[1]}` another name"
+        yield locator.diagnostic((*at, "runtime"), "bad-root", message, hint=hint)
 
 
 def _driver(given: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:

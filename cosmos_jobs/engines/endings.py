@@ -24,10 +24,10 @@ def after_exit(
     """
     left = [run for run in order if run not in told]
     failed = Outcome(State.FAILED, faults.explain(status))
-    timed_out = faults.fault(status) == faults.TIMEOUT
-    if status.exit_code == 0 or (status.fault and not timed_out) or not (told or begun):
+    of_one = faults.fault(status) in faults.OF_ONE_RUN
+    if status.exit_code == 0 or (status.fault and not of_one) or not (told or begun):
         return dict.fromkeys(left, failed)
     culprit = next((run for run in left if run in begun), left[0] if left else "")
     # What hangs once hangs again, and each time costs the whole limit.
-    blamed = replace(failed, crashed=not timed_out and faults.died(status))
+    blamed = replace(failed, crashed=not of_one and faults.died(status))
     return {run: blamed if run == culprit else NEVER_BEGAN for run in left}

@@ -540,7 +540,7 @@ def _after_exit(left: _Left, told: Mapping[str, Outcome]) -> Mapping[str, Outcom
         return {**blocked, **endings.after_exit(runs, {*told, *blocked}, begun, status)}
     # On several GPUs a refused text hangs the batch: what is behind it has no part in that.
     last = told.get(begun[-1]) if begun else None
-    engines_own = not status.fault or faults.fault(status) == faults.TIMEOUT
+    engines_own = not status.fault or faults.fault(status) in faults.OF_ONE_RUN
     if engines_own and last is not None and last.state is State.BLOCKED:
         return dict.fromkeys(open_runs, endings.NEVER_BEGAN)
     return endings.after_exit(runs, told, begun, status)

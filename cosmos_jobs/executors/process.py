@@ -1,48 +1,29 @@
 """Batches as detached processes of a host: files say what they made, the process whether it lives.
 
-Everything of a batch is in `<root>/batches/<batch id>/`. `run.sh` begins with
-`mkdir claim`, so that a batch that is started twice runs once, leases GPUs by
-`flock`, and writes `exit` last, by rename. A pid is only believed together
-with the process's birth (its start time and the boot it belongs to).
+`run.sh` begins with `mkdir claim`, so that a batch that is started twice runs
+once, leases GPUs by `flock`, and writes `exit` last, by rename. A pid is only
+believed together with the process's birth (its start time and the boot it
+belongs to).
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import hashlib
-import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from shlex import quote
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
-from cosmos_jobs import documents, faults
-from cosmos_jobs.errors import ConnectionLost, HostError
-from cosmos_jobs.executors import scripts
+from cosmos_jobs.executors import launch, scripts
+from cosmos_jobs.executors.folders import CLAIM_GRACE_S, NO_GPU, Folders, statuses
 from cosmos_jobs.model import Life, Status
 from cosmos_jobs.project import Target
-from cosmos_jobs.protocols import Completed, Host, Order, Swept
-from cosmos_jobs.redaction import masked
+from cosmos_jobs.protocols import Host, Order, Swept
 
-LOG_TAIL_BYTES = 8192
-LOG_PART_BYTES = 4 << 20
-CLAIM_GRACE_S = 10
 KILL_GRACE_S = 10
-PATIENCE_S = 60
-PAUSE_S = 0.5
-"""How long a question is asked again whose answer is lost on the way each time."""
-
-NO_GPU = "cpu"
-"""The lease of a machine whose engines need no GPU: one batch at a time."""
 
 
-class ProcessExecutor:
-    """Runs batches as processes of `host`, one of the machines of `target`.
+class ProcessExecutor(Folders):
+    """Runs batches as processes of `host`, one of the machines of `target`."""
 
-    `client` names us to those who wait for a GPU; `owner` marks the batches
-    that we still need. Values of `secrets` are not shown, nor are those of orders.
-    """
+    at_once = 1
 
     def __init__(
         self,
@@ -54,31 +35,18 @@ class ProcessExecutor:
         *,
         secrets: Collection[str] = (),
     ) -> None:
-        self._host = host
-        self._target = target
-        self._client = client
-        self._owner = owner
+        super().__init__(host, target, client, owner, secrets=secrets)
         self._kill_grace_s = kill_grace_s
-        self._batches = f"{target.root}/batches"
-        self._secrets = set(secrets)
+        self._gpus = target.gpus or (NO_GPU,)
 
-    @property
-    def slots(self) -> int:
-        """How many batches run at a time."""
-        return self._target.slots
+    async def submit(self, orders: Sequence[Order]) -> None:
+        """Write each batch's folder and start it, in one round trip."""
+        for order in orders:
+            await self._start(order)
 
-    async def submit(self, order: Order) -> None:
-        """Write the batch's folder and start it, in one round trip."""
-        self._secrets.update(order.secrets.values())
+    async def _start(self, order: Order) -> None:
         batch, installation = order.batch, order.installation
-        runs = "".join(" ".join((run, *order.known.get(run, ()))) + "\n" for run in batch.runs)
-        contents = {
-            **order.command.files,
-            "batch.json": order.description,
-            "runs": runs.encode(),
-            "inputs": "".join(f"{sha256}\n" for sha256 in order.inputs).encode(),
-            "run.sh": self._run_script(order).encode(),
-        }
+        contents = self._contents(order, self._leasing(order))
         references = {name: installation.env[name] for name in scripts.references(installation)}
         values = {"folder": f"{self._batches}/{batch.id}", "owner": self._owner}
         exports = "\n".join(scripts.exporting(references, order.secrets))
@@ -87,99 +55,23 @@ class ProcessExecutor:
             f"start {batch.id}",
         )
 
-    def _run_script(self, order: Order) -> str:
-        installation = order.installation
-        gpus = self._target.gpus or (NO_GPU,)
-        values = {
-            "batch": order.batch.id,
-            "folder": f"{self._batches}/{order.batch.id}",
-            "root": self._target.root,
-            "client": self._client,
-            "gpus": " ".join(gpus),
-            "queue": hashlib.sha256(" ".join(gpus).encode()).hexdigest()[:12],
+    def _leasing(self, order: Order) -> Mapping[str, object]:
+        """Return the values by which run.sh waits for GPUs, and for a server that has the model."""
+        return {
+            "scheduler": "",
+            "gpus": " ".join(self._gpus),
+            "queue": hashlib.sha256(" ".join(self._gpus).encode()).hexdigest()[:12],
             "need": self._target.gpus_per_batch if self._target.gpus else 1,
-            "image": installation.docker.image if installation.docker else "",
-            "limit": order.limit_s or "",
-            "secrets": " ".join(scripts.references(installation)),
-            "checkout": scripts.checkout(installation),
-            "asked": documents.ASKED,
-            "server": scripts.server_key(order.command, installation),
-            "patience": scripts.KILL_AFTER_S,
+            "server": scripts.server_key(order.command, order.installation),
+            "patience": launch.KILL_AFTER_S,
         }
-        engine = scripts.engine(order.command, installation, order.limit_s)
-        return scripts.script("run", values, engine)
 
     async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
         """Return how the batches stand; one that nobody started is ABSENT."""
-        values = {
-            "root": self._target.root,
-            "batches": " ".join(batches),
-            "gpus": " ".join(self._target.gpus or (NO_GPU,)),
-            "grace": CLAIM_GRACE_S,
-            "tail": LOG_TAIL_BYTES,
-        }
-        said = await self._run(scripts.script("poll", values), f"list {self._batches}")
+        values = {"gpus": " ".join(self._gpus), "grace": CLAIM_GRACE_S}
+        said = await self._look(batches, ("processes",), values)
         told = statuses(said.split("\n"), self._secrets)
         return {batch: Status(Life.ABSENT) for batch in batches} | told
-
-    async def find(self, runs: Sequence[str]) -> Mapping[str, str]:
-        """Return the batches that runs were last given to on this host, by whomever."""
-        values = {"root": self._target.root}
-        functions = scripts.printing("runs", runs)
-        said = await self._run(scripts.script("find", values, functions), "look for runs")
-        return dict(line.split() for line in said.splitlines())
-
-    async def batches(self) -> Sequence[str]:
-        """Return all batches that have a folder here."""
-        script = f"cd {quote(self._batches)} 2>/dev/null && find . -maxdepth 1 -name 'ba_*'; exit 0"
-        said = await self._run(script, "list batches")
-        return sorted(line.removeprefix("./") for line in said.splitlines())
-
-    async def describe(self, batches: Collection[str]) -> Mapping[str, bytes]:
-        """Return what each batch that is there is for, as its client described it."""
-        return {
-            path.split("/")[0]: data
-            for path, data in (await self._read(f"{b}/batch.json" for b in batches)).items()
-        }
-
-    async def read(self, names: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, str]]:
-        """Return the texts of small files below the `out/` of batches, in one round trip."""
-        found = await self._read(
-            f"{batch}/out/{name}" for batch, each in names.items() for name in each
-        )
-        texts = {path: data.decode(errors="replace") for path, data in found.items()}
-        return {
-            batch: {name: texts[path] for name in each if (path := f"{batch}/out/{name}") in texts}
-            for batch, each in names.items()
-        }
-
-    async def _read(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Return the contents of those files below `batches/` that exist."""
-        asked = list(paths)
-        lines = [
-            f"[ -f {quote(path)} ] && echo {number} && base64 -w 0 {quote(path)} && echo"
-            for number, path in enumerate(asked)
-        ]
-        there = f"cd {quote(self._batches)} 2>/dev/null || exit 0\n"
-        said = await self._run(there + "\n".join([*lines, "exit 0"]), "read files")
-        told = said.splitlines()
-        return {
-            asked[int(number)]: base64.b64decode(data)
-            for number, data in zip(told[::2], told[1::2], strict=True)
-        }
-
-    async def log(self, batch: str, offset: int) -> tuple[bytes, int]:
-        """Return the batch's log from a byte on, LOG_PART_BYTES at most, and where it goes on.
-
-        It ends at the end of a line, as far as there is one: a secret is seen in whole lines only.
-        """
-        path = quote(f"{self._batches}/{batch}/log")
-        part = f"tail -c +{offset + 1} {path} | head -c {LOG_PART_BYTES} | base64 -w 0"
-        said = await self._run(f"[ ! -f {path} ] || {part}", "read the log")
-        data = base64.b64decode(said)
-        data = data[: data.rfind(b"\n") + 1] or data
-        text = masked(data.decode(errors="surrogateescape"), self._secrets)
-        return text.encode(errors="surrogateescape"), offset + len(data)
 
     async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> frozenset[str]:
         """End the batches; when this returns none of their processes lives.
@@ -199,121 +91,6 @@ class ProcessExecutor:
         said = await self._run(scripts.script("cancel", values), "cancel", timeout_s)
         return frozenset(line.removeprefix("shared ") for line in said.splitlines())
 
-    async def keep(self, batches: Sequence[str]) -> None:
-        """Say that we need what batches made, whoever started them, so that nobody prunes it."""
-        await self._mark(
-            batches, '[ ! -d "$batch" ] || { mkdir -p "$batch/needed" && : > "$mark"; }'
-        )
-
-    async def release(self, batches: Sequence[str]) -> None:
-        """Say that we have all that we need of the batches."""
-        await self._mark(batches, 'rm -f "$mark"')
-
     async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
         """Return the batches and inputs that nobody needs any more; with `delete` they go."""
-        values = {
-            "root": self._target.root,
-            "needed": " ".join(needed),
-            "owner": self._owner,
-            "grace": CLAIM_GRACE_S,
-            "delete": "yes" if delete else "",
-        }
-        said = await self._run(scripts.script("sweep", values), "look for what can go", 600)
-        lines = (line.split() for line in said.splitlines())
-        return [Swept(name, int(size)) for name, size in lines]
-
-    async def _mark(self, batches: Sequence[str], action: str) -> None:
-        lines = [
-            f"cd {quote(self._batches)} || exit 0",
-            f"for batch in {' '.join(batches)}; do",
-            f'mark="$batch/needed/{self._owner}"',
-            action,
-            "done",
-        ]
-        await self._run("\n".join(lines), "mark batches")
-
-    async def _run(self, script: str, what: str, timeout_s: float = 60) -> str:
-        done = await self._done(script, timeout_s)
-        if done.exit_code != 0:
-            why = done.stderr.strip() or "its shell ended without a word"
-            raise HostError(f"{self._host.name} cannot {what}: {why}", hint=faults.hint(why))
-        return done.stdout
-
-    async def _done(self, script: str, timeout_s: float) -> Completed:
-        """Run a script to its end, again where that end is unknown: ours may all be repeated."""
-        give_up = time.monotonic() + PATIENCE_S
-        while time.monotonic() < give_up:
-            with suppress(ConnectionLost):
-                done = await self._host.run(script, timeout_s=timeout_s)
-                if done.exit_code is not None:
-                    return done
-            await asyncio.sleep(PAUSE_S)
-        return await self._host.run(script, timeout_s=timeout_s)
-
-    def path(self, batch: str, name: str) -> str:
-        """Return where a file below a batch's `out/` is on the host."""
-        return f"{self._batches}/{batch}/out/{name}"
-
-
-def statuses(lines: Iterable[str], secrets: Collection[str] = ()) -> dict[str, Status]:
-    """Return what a poll printed, by batch; logs without the values of `secrets`."""
-    found: dict[str, dict[str, Any]] = {}
-    holders: list[tuple[str, str]] = []
-    current: dict[str, Any] = {}
-    for line in lines:
-        kind, _, rest = line.partition(" ")
-        match kind:
-            case "batch":
-                batch, _, life = rest.partition(" ")
-                current = found[batch] = {"life": Life(life), "files": [], "log": [], "facts": {}}
-            case "look":
-                current = found[rest]
-            case "holder":
-                name, _, holder = rest.partition(" ")
-                holders.append((name, holder))
-            case "file" | "log" if current:
-                current["files" if kind == "file" else "log"].append(rest)
-            case "fact" if current:
-                name, _, value = rest.partition(" ")
-                current["facts"][name] = value
-            case _:
-                current |= _event(kind, rest)
-    return {batch: _status(each, holders, secrets) for batch, each in found.items()}
-
-
-def _event(kind: str, rest: str) -> dict[str, Any]:
-    match kind:
-        case "started":
-            return {"started": _time(rest)}
-        case "exit":
-            code, _, when = rest.partition(" ")
-            return {"exit_code": int(code), "finished": _time(when)}
-        case "fault" | "gpu":
-            return {kind: rest}
-        case "refused":
-            return {"others": tuple(rest.split())}
-    return {}
-
-
-def _status(
-    told: dict[str, Any], holders: Sequence[tuple[str, str]], secrets: Collection[str]
-) -> Status:
-    waits = told["life"] is Life.RUNNING and "started" not in told
-    return Status(
-        **{
-            **told,
-            "files": tuple(told["files"]),
-            "log": masked("\n".join(told["log"]), secrets),
-            "waits_for": " or ".join(_holder(*each) for each in holders) if waits else "",
-        }
-    )
-
-
-def _holder(name: str, holder: str) -> str:
-    batch, _, client = holder.partition(" ")
-    return f"{'the machine' if name == NO_GPU else f'GPU {name}'}, used by {batch} of {client}"
-
-
-def _time(text: str) -> float:
-    """Return seconds since 1970; a `date` that knows no %N leaves the letter."""
-    return float(text.strip().rstrip("N"))
+        return await self._swept(needed, scripts.text("processes"), delete=delete)

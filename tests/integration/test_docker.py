@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cosmos_jobs import faults
-from cosmos_jobs.executors import scripts
+from cosmos_jobs.executors import launch
 from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.hosts.ssh import SSHHost
 from cosmos_jobs.model import Batch, Command, Life, Server, Status
-from cosmos_jobs.project import Docker, Installation, Target
+from cosmos_jobs.project import Container, Installation, Target
 from cosmos_jobs.protocols import Host, Order
 from tests import docker
 from tests.docker import Dockerd
@@ -75,10 +75,10 @@ class Bench:
         **more: Any,
     ) -> None:
         args = ("--network=none", "--label", 'note=it\'s "so"')
-        contained = Docker(image, tuple(docker.volumes()), args)
-        installation = Installation(docker=contained, env=env or {})
+        contained = Container(image, tuple(docker.volumes()), args)
+        installation = Installation(container=contained, env=env or {})
         order = Order(batch, command, installation, **more)
-        self._runner.run(self._executor.submit(order))
+        self._runner.run(self._executor.submit([order]))
 
     def folder(self, batch: Batch = ONE) -> Path:
         return self.root / "batches" / batch.id
@@ -404,7 +404,7 @@ def test_an_engine_that_is_told_to_end_may_do_it_itself(bench: Bench, dockerd: D
 def test_a_time_limit_holds_for_the_container_too(
     bench: Bench, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
-    monkeypatch.setattr(scripts, "KILL_AFTER_S", 1)
+    monkeypatch.setattr(launch, "KILL_AFTER_S", 1)
     trap = "trap '' TERM" if deaf else "trap 'exit 9' TERM"
     bench.submit("sh", "-c", f"{trap}; while :; do sleep 0.1; done", limit_s=1)
 

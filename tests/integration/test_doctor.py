@@ -16,7 +16,7 @@ import pytest
 from cosmos_jobs import __version__, project
 from cosmos_jobs.checks import PROGRAMS, Check, Verdict
 from cosmos_jobs.doctor import examine
-from cosmos_jobs.project import Docker, Installation, Target
+from cosmos_jobs.project import Container, Installation, Target
 from tests import servers
 from tests.servers import Home, Server
 
@@ -178,7 +178,7 @@ def test_docker_without_its_daemon_is_missing(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-    installed = {"transfer2.5": Installation(docker=Docker("cosmos:latest"))}
+    installed = {"transfer2.5": Installation(container=Container("cosmos:latest"))}
 
     found = looked(replace(target, engines=installed), tmp_path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import signal
 import subprocess
@@ -17,7 +16,8 @@ import pytest
 
 from cosmos_jobs import documents, project
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.executors.process import LOG_TAIL_BYTES, ProcessExecutor
+from cosmos_jobs.executors.folders import LOG_TAIL_BYTES
+from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.model import Batch, Command, Life, Status
 from cosmos_jobs.project import Installation, Target
@@ -49,7 +49,7 @@ class Bench:
         **more: Any,
     ) -> None:
         order = Order(batch, command, installation or Installation(), **more)
-        asyncio.run(self.executor.submit(order))
+        asyncio.run(self.executor.submit([order]))
 
     def poll(self, batch: Batch = BATCH) -> Status:
         return asyncio.run(self.executor.poll([batch.id]))[batch.id]
@@ -76,63 +76,6 @@ class Bench:
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """Return an executor in a folder with a good name, and in one with a bad name."""
     return Bench(tmp_path / str(request.param))
-
-
-def test_a_batch_that_nobody_started_is_absent(bench: Bench) -> None:
-    assert bench.poll() == Status(Life.ABSENT)
-
-
-def test_a_batch_leaves_its_exit_code_its_files_and_its_log(bench: Bench) -> None:
-    before = time.time()
-    bench.submit(
-        "sh", "-c", "mkdir out/a; echo one > out/a/b.txt; echo said; echo >&2 wrong; exit 3"
-    )
-
-    status = bench.ended()
-
-    assert status.exit_code == 3
-    assert status.files == ("a/b.txt",)
-    assert status.log == "said\nwrong"
-    assert status.started is not None
-    assert status.finished is not None
-    assert before - 1 <= status.started <= status.finished <= time.time() + 1
-    texts = asyncio.run(bench.executor.read({BATCH.id: ["a/b.txt", "none"]}))
-    assert texts == {BATCH.id: {"a/b.txt": "one\n"}}
-
-
-@pytest.mark.parametrize("value", ["$(touch hacked)", "`x`", "it's", 'say "hi"', "a\nb", "-n", ""])
-def test_arguments_and_variables_are_data(tmp_path: Path, value: str) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("sh", "-c", 'printf %s "$1$GIVEN" > out/got', "sh", value, env={"GIVEN": value})
-
-    bench.ended()
-
-    assert (bench.folder / "out" / "got").read_text() == 2 * value
-    assert not list(tmp_path.rglob("hacked"))
-
-
-def test_a_batch_that_is_submitted_twice_runs_once(bench: Bench) -> None:
-    for _ in range(3):
-        bench.submit("sh", "-c", "echo once >> out/times")
-    bench.ended()
-    bench.submit("sh", "-c", "echo once >> out/times")
-    time.sleep(0.3)
-
-    assert (bench.folder / "out" / "times").read_text() == "once\n"
-
-
-def test_ten_submitters_at_once_start_one(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-
-    async def race() -> None:
-        order = Order(BATCH, Command(("sh", "-c", "echo once >> out/times"), {}), Installation())
-        await asyncio.gather(*(bench.executor.submit(order) for _ in range(10)))
-
-    asyncio.run(race())
-    bench.ended()
-    time.sleep(0.3)
-
-    assert (bench.folder / "out" / "times").read_text() == "once\n"
 
 
 def test_a_killed_batch_is_gone(bench: Bench) -> None:
@@ -179,42 +122,6 @@ def test_a_claim_without_a_process_is_given_up_after_a_while(bench: Bench) -> No
     assert bench.poll().life is Life.GONE
 
 
-def test_a_cancelled_batch_has_no_process_left(bench: Bench) -> None:
-    bench.submit("sh", "-c", "sleep 60 & sleep 60")
-    group = bench.pid()
-
-    bench.cancel()
-
-    assert bench.poll().life is Life.CANCELLED
-    assert not _members(group)
-
-
-def test_a_batch_that_does_not_want_to_end_is_killed(bench: Bench) -> None:
-    bench.submit("sh", "-c", "trap '' TERM; touch out/deaf; while :; do sleep 1; done")
-    bench.wait(lambda status: "deaf" in status.files)
-
-    bench.cancel()
-
-    assert bench.poll().life is Life.CANCELLED
-
-
-def test_a_batch_that_is_cancelled_before_its_start_never_starts(bench: Bench) -> None:
-    bench.cancel()
-    bench.submit("touch", "out/started")
-    time.sleep(0.3)
-
-    assert bench.poll() == Status(Life.CANCELLED)
-
-
-def test_cancelling_what_has_ended_changes_nothing(bench: Bench) -> None:
-    bench.submit("true")
-    before = bench.ended()
-
-    bench.cancel()
-
-    assert bench.poll() == before
-
-
 def test_cancelling_at_any_moment_of_a_start_leaves_no_process(tmp_path: Path) -> None:
     for number in range(20):
         bench = Bench(tmp_path / str(number))
@@ -241,53 +148,6 @@ def _members(group: int) -> list[int]:
         if int(itself) == group and state != "Z":
             members.append(int(process.name))
     return members
-
-
-@pytest.mark.parametrize("kill", [True, False])
-def test_a_batch_that_a_colleague_needs_is_left_alone(bench: Bench, kill: bool) -> None:
-    bench.submit("sh", "-c", "touch out/at-work; sleep 60")
-    bench.wait(lambda status: "at-work" in status.files)
-    asyncio.run(bench.colleague.keep([BATCH.id]))
-    second = numbered(2)
-
-    left_alone = asyncio.run(bench.executor.cancel([BATCH.id, second.id], kill=kill))
-    repeated = asyncio.run(bench.executor.cancel([BATCH.id], kill=kill))
-    life = bench.poll().life
-    marks = [each.name for each in (bench.folder / "needed").iterdir()]
-    theirs = asyncio.run(bench.colleague.cancel([BATCH.id]))
-
-    assert left_alone == repeated == {BATCH.id}
-    assert life is Life.RUNNING
-    assert marks == ["owner2"]
-    assert theirs == frozenset()
-    assert bench.poll().life is Life.CANCELLED
-    assert asyncio.run(bench.executor.poll([second.id]))[second.id].life is Life.CANCELLED
-
-
-def test_cancelling_what_has_ended_keeps_our_mark_beside_a_colleagues(bench: Bench) -> None:
-    bench.submit("true")
-    before = bench.ended()
-    asyncio.run(bench.colleague.keep([BATCH.id]))
-
-    assert asyncio.run(bench.executor.cancel([BATCH.id])) == frozenset()
-
-    assert bench.poll() == before
-    marks = {each.name for each in (bench.folder / "needed").iterdir()}
-    assert marks == {"owner1", "owner2"}
-
-
-def test_what_we_marked_just_now_is_not_swept(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("true")
-    bench.ended()
-
-    young = asyncio.run(bench.executor.sweep((), delete=False))
-    old = time.time() - 2 * 3600
-    os.utime(bench.folder / "needed" / "owner1", (old, old))
-    later = asyncio.run(bench.executor.sweep((), delete=False))
-
-    assert young == []
-    assert [each.name for each in later] == [BATCH.id]
 
 
 def test_a_missing_setsid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +177,7 @@ def work_at_once(bench: Bench, count: int) -> list[tuple[str, int, int]]:
     async def submit() -> None:
         for batch in batches:
             order = Order(batch, Command(("sh", "-c", TIMED), {}), Installation())
-            await bench.executor.submit(order)
+            await bench.executor.submit([order])
 
     asyncio.run(submit())
     deadline = time.monotonic() + 30
@@ -418,103 +278,7 @@ def test_an_engine_that_outlives_its_batch_keeps_its_gpu(tmp_path: Path) -> None
 # --- whose runs ---------------------------------------------------------------------------
 
 
-def test_a_batch_is_refused_a_run_that_another_has_had_meanwhile(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("true")
-    bench.ended()
-    other = Batch("ba_0000000000000002", "any", "local", BATCH.runs)
-
-    bench.order(Command(("touch", "out/ran"), {}), batch=other)
-    deadline = time.monotonic() + 10
-    while not (status := asyncio.run(bench.executor.poll([other.id]))[other.id]).others:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-    assert status == Status(Life.REFUSED, others=(BATCH.id,))
-    assert not (tmp_path / "batches" / other.id / "out").exists()
-    assert asyncio.run(bench.executor.find(BATCH.runs)) == {BATCH.runs[0]: BATCH.id}
-
-
-def test_a_batch_gets_a_run_whose_earlier_batch_it_knows(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("true")
-    bench.ended()
-    other = Batch("ba_0000000000000002", "any", "local", BATCH.runs)
-
-    known = {BATCH.runs[0]: ("ba_0000000000000009", BATCH.id)}
-    bench.order(Command(("touch", "out/ran"), {}), batch=other, known=known)
-    deadline = time.monotonic() + 10
-    while asyncio.run(bench.executor.poll([other.id]))[other.id].life is not Life.EXITED:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-    assert (tmp_path / "batches" / other.id / "out" / "ran").exists()
-    assert asyncio.run(bench.executor.find(BATCH.runs)) == {BATCH.runs[0]: other.id}
-
-
-def test_a_batch_says_of_itself_what_its_client_wrote(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.order(Command(("true",), {}), description=b"\x00what it is for\n")
-    bench.ended()
-
-    told = asyncio.run(bench.executor.describe([BATCH.id, "ba_none"]))
-
-    assert told == {BATCH.id: b"\x00what it is for\n"}
-
-
-def test_what_somebody_needs_is_marked(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("true")
-    bench.ended()
-    mark = bench.folder / "needed" / "owner1"
-
-    before = mark.exists()
-    asyncio.run(bench.executor.release([BATCH.id]))
-    released = mark.exists()
-    asyncio.run(bench.executor.keep([BATCH.id, "ba_none"]))
-
-    assert (before, released, mark.exists()) == (True, False, True)
-    assert not (tmp_path / "batches" / "ba_none").exists()
-
-
 # --- where it works, and what it says of the machine ----------------------------------------
-
-
-def test_an_engine_runs_in_the_folder_of_its_command(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "root")
-    place = tmp_path / "it's a $(place)"
-    place.mkdir()
-
-    bench.order(Command(("pwd",), {}, cwd=str(place)))
-    status = bench.ended()
-
-    assert (status.exit_code, status.log) == (0, str(place))
-    assert list(place.iterdir()) == []
-
-
-def test_a_missing_folder_of_a_command_is_told(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "root")
-    bench.order(Command(("true",), {}, cwd=f"{tmp_path}/it's not there"))
-
-    status = bench.ended()
-
-    assert (status.exit_code, status.fault) == (127, f"no-folder {tmp_path}/it's not there")
-
-
-def test_the_variables_of_an_engine_are_its_own(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("/bin/sh", "-c", "exit 4", env={"PATH": "/nowhere"})
-
-    assert bench.ended().exit_code == 4
-
-
-def test_what_was_asked_for_is_there_for_whoever_collects(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.order(Command(("cat", "out/asked.json"), {documents.ASKED: b"[]\n"}))
-
-    status = bench.ended()
-
-    assert (status.log, status.files) == ("[]", (documents.ASKED,))
 
 
 def test_what_was_asked_for_is_there_whole_or_not_at_all(small_disk: Path) -> None:
@@ -584,32 +348,6 @@ def test_a_machine_that_says_nothing_of_itself_works_all_the_same(
 # --- what goes wrong ----------------------------------------------------------------------
 
 
-def test_a_missing_folder_of_the_engine_is_told(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "root")
-    bench.order(Command(("true",), {}), Installation(path=f"{tmp_path}/it's not there"))
-
-    status = bench.ended()
-
-    assert (status.exit_code, status.fault) == (127, f"no-folder {tmp_path}/it's not there")
-
-
-def test_a_missing_program_is_told(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("/opt/none/bin/python", "-m", "x")
-
-    assert bench.ended().fault == "no-program /opt/none/bin/python"
-
-
-def test_a_batch_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.order(Command(("sh", "-c", "sleep 60 & sleep 60"), {}), limit_s=1)
-
-    status = bench.ended()
-
-    assert status.fault == "timeout 1"
-    assert status.exit_code == 124
-
-
 def test_a_full_disk_is_told_even_though_nothing_can_be_written(tmp_path: Path) -> None:
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -655,39 +393,6 @@ def test_a_batch_that_cannot_write_down_what_it_claims_does_nothing(
 
 
 # --- secrets ------------------------------------------------------------------------------
-
-
-def test_a_secret_reaches_the_engine_and_no_file(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    secret = "s3cr3t-'\"$(x)"
-    script = 'printf %s "$TOKEN" | sha256sum > out/seen; echo "using $TOKEN now"; echo end'
-
-    bench.order(
-        Command(("sh", "-c", script), {}),
-        Installation(env={"TOKEN": "${TOKEN}", "PLAIN": "x y"}),
-        secrets={"TOKEN": secret},
-    )
-    status = bench.ended()
-
-    seen = (bench.folder / "out" / "seen").read_text().split()[0]
-    assert seen == hashlib.sha256(secret.encode()).hexdigest()
-    assert secret not in status.log
-    files = [each for each in tmp_path.rglob("*") if each.is_file()]
-    assert [each for each in files if secret in each.read_text(errors="replace")] == []
-    assert (bench.folder / "log").read_text() == f"using {'*' * len(secret)} now\nend\n"
-
-
-def test_a_secret_that_we_lack_comes_from_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("THEIR_TOKEN", "from there")
-    bench = Bench(tmp_path)
-    installation = Installation(env={"TOKEN": "${THEIR_TOKEN}"})
-
-    bench.order(Command(("sh", "-c", 'echo "${#TOKEN}" > out/seen'), {}), installation)
-    bench.ended()
-
-    assert (bench.folder / "out" / "seen").read_text() == "10\n"
 
 
 PROJECT = """\
@@ -822,17 +527,6 @@ def test_the_end_of_a_log_begins_with_a_whole_line(tmp_path: Path) -> None:
         seen[more] = log == rest.rstrip("\n")
 
     assert all(seen.values()), seen
-
-
-def test_a_log_is_read_from_where_one_was(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.submit("sh", "-c", "echo one; echo two")
-    bench.ended()
-
-    parts = [asyncio.run(bench.executor.log(BATCH.id, offset)) for offset in (0, 4, 8)]
-
-    assert parts == [(b"one\ntwo\n", 8), (b"two\n", 8), (b"", 8)]
-    assert asyncio.run(bench.executor.log("ba_none", 0)) == (b"", 0)
 
 
 def _session(leader: int) -> list[int]:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from cosmos_jobs import faults
-from cosmos_jobs.executors import scripts
+from cosmos_jobs.executors import launch
 from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.model import Command, Life, Server, Status
@@ -54,7 +54,7 @@ class Bench:
     ) -> None:
         installation = Installation(env={"LEDGER": str(self.ledger), **(env or {})})
         order = Order(numbered(number), command, installation, **more)
-        asyncio.run(self.executor.submit(order))
+        asyncio.run(self.executor.submit([order]))
 
     def folder(self, number: int) -> Path:
         return self.root / "batches" / numbered(number).id
@@ -206,7 +206,7 @@ def test_another_commit_of_the_model_is_another_server(bench: Bench, tmp_path: P
         if number != 2:
             subprocess.run(commit, check=True)
         order = Order(numbered(number), command(), Installation(path=str(tmp_path), env=env))
-        asyncio.run(bench.executor.submit(order))
+        asyncio.run(bench.executor.submit([order]))
         bench.ended(number)
         loads.append(bench.loads())
 
@@ -358,7 +358,7 @@ def test_a_missing_program_of_a_server_is_told(bench: Bench) -> None:
 def test_a_batch_that_takes_too_long_ends_its_server(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
-    monkeypatch.setattr(scripts, "KILL_AFTER_S", 1)
+    monkeypatch.setattr(launch, "KILL_AFTER_S", 1)
     lines = (("deaf",), LASTS) if deaf else (LASTS,)
 
     status = bench.made(1, command(*lines), limit_s=1)

@@ -19,7 +19,7 @@ from cosmos_jobs.checks import (
     script,
     ssh_command,
 )
-from cosmos_jobs.project import Docker, Installation, Target
+from cosmos_jobs.project import Container, Installation, Target
 
 HOST = "ubuntu@gpu-1"
 TARGET = Target(
@@ -318,7 +318,7 @@ def test_a_folder_that_is_not_there_is_missing() -> None:
     ]
 
 
-IN_DOCKER = engines(transfer2_5=Installation(docker=Docker("cosmos:latest")))
+IN_DOCKER = engines(transfer2_5=Installation(container=Container("cosmos:latest")))
 
 
 def test_an_image_is_there_or_comes_with_how_to_get_it() -> None:

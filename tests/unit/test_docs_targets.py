@@ -17,6 +17,7 @@ Written from `schemas/project.schema.json`; do not edit.
 """
 SECTIONS = {
     "A target": ("target", ()),
+    "`slurm`": ("slurm", ()),
     "An entry of `engines`": ("installation", ()),
     "`docker`": ("installation", ("docker",)),
 }

@@ -10,7 +10,7 @@ import pytest
 from cosmos_jobs import project, schema
 from cosmos_jobs.errors import InvalidFiles, UsageError
 from cosmos_jobs.model import Diagnostic
-from cosmos_jobs.project import Docker, Installation, Target
+from cosmos_jobs.project import Container, Installation, Target
 
 ROOT = Path("/work/films")
 GPU_TARGET = """\
@@ -69,7 +69,7 @@ REMOTE = "hosts: [gpu-1], root: /data, "
 def test_every_key_of_a_target_is_read() -> None:
     made = project.parse(GPU_TARGET.encode(), ROOT).targets["h100"]
 
-    docker = Docker("cosmos-transfer2.5:latest", ("/data/hf:/data/hf",), ("--ipc=host",))
+    docker = Container("cosmos-transfer2.5:latest", ("/data/hf:/data/hf",), ("--ipc=host",))
     assert made == Target(
         "h100",
         "/data/cosmos-jobs",
@@ -85,7 +85,7 @@ def test_every_key_of_a_target_is_read() -> None:
             "preview": Installation("/opt/cosmos-jobs"),
             "transfer2.5": Installation(
                 path="/opt/cosmos-transfer2.5",
-                docker=docker,
+                container=docker,
                 env={"HF_HOME": "/data/hf", "HF_TOKEN": "${HF_TOKEN}"},
                 driver="native",
                 idle_s=60,

@@ -11,17 +11,26 @@ import pytest
 
 from cosmos_jobs import engines, identity, reproduce, schema
 from cosmos_jobs.model import PromptRecord, Record, State
-from cosmos_jobs.project import Docker, Installation, Target
+from cosmos_jobs.project import APPTAINER, PYXIS, Container, Installation, Target
 from tests.conftest import Golden
 
 GOLDEN = Path(__file__).parent / "golden" / "reproduce"
 COLOR, EDGE, LOOK = "c" * 64, "e" * 64, "f" * 64
 ENV = {"HF_HOME": "/data/it's hf", "HF_TOKEN": "${HF_TOKEN}"}
-DOCKER = Docker("cosmos-transfer2.5:1", ("/data/hf:/data/hf",), ("--ipc=host",))
+DOCKER = Container("cosmos-transfer2.5:1", ("/data/hf:/data/hf",), ("--ipc=host",))
 PATH = "/opt/cosmos-transfer2.5"
 INSTALLED = {
     "bare": Installation(f"{PATH}/.venv", PATH, None, ENV),
     "docker": Installation("", "/workspace", DOCKER, ENV),
+    "apptainer": Installation(
+        "",
+        "/workspace",
+        Container("/images/it's.sif", ("/data/hf:/data/hf:ro",), ("--no-home",), APPTAINER),
+        ENV,
+    ),
+    "pyxis": Installation(
+        "", "/workspace", Container("nvcr.io#cosmos:1", ("/data/hf:/data/hf",), (), PYXIS), ENV
+    ),
 }
 
 
@@ -49,7 +58,7 @@ def made(how: str) -> str:
     return reproduce.script(engines.get("transfer2.5"), target, record, known, manifest)
 
 
-@pytest.mark.parametrize("how", ["bare", "docker"])
+@pytest.mark.parametrize("how", INSTALLED)
 def test_the_commands_are_as_agreed_and_a_shell_can_read_them(golden: Golden, how: str) -> None:
     script = made(how)
 
@@ -57,14 +66,15 @@ def test_the_commands_are_as_agreed_and_a_shell_can_read_them(golden: Golden, ho
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
-@pytest.mark.parametrize("how", ["bare", "docker"])
+@pytest.mark.parametrize("how", INSTALLED)
 def test_texts_are_data_and_secrets_stay_references(how: str, tmp_path: Path) -> None:
     script = made(how)
 
     # What it would start is replaced by a program that only says with what it was started.
     told = script.replace("/data/a root", f"{tmp_path}/a root")
     told = told.replace("cd /opt/cosmos-transfer2.5\n", "").replace("/opt/", f"{tmp_path}/")
-    for program in (tmp_path / "cosmos-transfer2.5/.venv/bin/python", tmp_path / "docker"):
+    programs = ("cosmos-transfer2.5/.venv/bin/python", "docker", "apptainer", "srun")
+    for program in (tmp_path / each for each in programs):
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text('#!/bin/sh\nprintf \'%s\\n\' "$@" > "$HERE/told"\n')
         program.chmod(0o755)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_jobs.executors import scripts
+from cosmos_jobs.executors import launch, scripts
 from cosmos_jobs.model import Command, Server
-from cosmos_jobs.project import Docker, Installation
+from cosmos_jobs.project import APPTAINER, PYXIS, Container, Installation
 from tests.conftest import Golden
 
 GOLDEN = Path(__file__).parent / "golden" / "scripts"
 INSTALLATION = Installation(
     path="/workspace",
-    docker=Docker(
+    container=Container(
         "cosmos-transfer2.5:latest",
         ("/data/hf:/data/hf", "/data/my models:/models:ro"),
         ("--ipc=host", "--shm-size=32g", "--label", 'note=it\'s "so" $(touch hacked)'),
@@ -32,29 +32,98 @@ ROOT = '/data/it\'s "a, root"'
 COMMAND = Command(ARGV, {}, ENV)
 SERVER = Server(("python3", "-m", "server", "it's"), "the model", 300)
 WARM = replace(COMMAND, cwd="/work it's", server=SERVER)
-BARE = replace(INSTALLATION, docker=None)
+BARE = replace(INSTALLATION, container=None)
 
 
 def given(gpus: str, command: Command = COMMAND, function: str = "engine") -> list[str]:
     """Return what `docker` gets when a batch has leased these GPUs."""
     values = {"root": ROOT, "folder": f"{ROOT}/b", "batch": "ba_1", "box": "cosmos-jobs-1"}
     head = scripts.exporting({**values, "slot": f"{ROOT}/warm/0-1"}, {})
-    text = scripts.engine(command, INSTALLATION, None)
+    text = launch.engine(command, INSTALLATION, None)
     script = "\n".join([*head, DOCKER, text, f"{function} '{gpus}'"])
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[:-1]
 
 
 def test_the_script_of_an_engine_in_a_container(golden: Golden) -> None:
-    golden(GOLDEN / "contained.sh", scripts.engine(COMMAND, INSTALLATION, 600))
+    golden(GOLDEN / "contained.sh", launch.engine(COMMAND, INSTALLATION, 600))
 
 
 def test_the_script_of_a_server_in_a_container(golden: Golden) -> None:
-    golden(GOLDEN / "server-contained.sh", scripts.engine(WARM, INSTALLATION, 600))
+    golden(GOLDEN / "server-contained.sh", launch.engine(WARM, INSTALLATION, 600))
 
 
 def test_the_script_of_a_server(golden: Golden) -> None:
-    golden(GOLDEN / "server.sh", scripts.engine(WARM, BARE, 600))
+    golden(GOLDEN / "server.sh", launch.engine(WARM, BARE, 600))
+
+
+IN_APPTAINER = replace(
+    INSTALLATION,
+    container=Container(
+        "/images/cosmos-transfer2.5.sif", ("/data/hf:/data/hf:ro",), ("--no-home",), APPTAINER
+    ),
+)
+IN_PYXIS = replace(
+    INSTALLATION,
+    container=Container(
+        "nvcr.io#nvidia/cosmos:2.5", ("/data/my models:/models:ro",), ("--mpi=none",), PYXIS
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "installation"),
+    [
+        ("apptainer", COMMAND, IN_APPTAINER),
+        ("server-apptainer", WARM, IN_APPTAINER),
+        ("pyxis", COMMAND, IN_PYXIS),
+    ],
+)
+def test_the_script_of_an_engine_in_a_container_of_a_cluster(
+    name: str, command: Command, installation: Installation, golden: Golden
+) -> None:
+    golden(GOLDEN / f"{name}.sh", launch.engine(command, installation, 600))
+
+
+def words_of(program: str, installation: Installation, gpus: str) -> list[str]:
+    """Return what a program gets that stands in for the real one, and its environment behind it."""
+    told = f'{program}() {{ printf "%s\\0" "$@"; env -0; }}\n'
+    text = launch.engine(COMMAND, installation, None).replace(f"exec {program}", program)
+    text = text.replace('exec "$srun"', program)
+    head = scripts.exporting({"root": ROOT, "folder": f"{ROOT}/b", "HF_TOKEN": "s3cret"}, {})
+    script = "\n".join([*head, told, text, f"engine '{gpus}'"])
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[:-1]
+
+
+def test_apptainer_gets_each_word_as_it_is_written_and_variables_by_the_environment() -> None:
+    words = words_of("apptainer", IN_APPTAINER, "2 3")
+
+    assert words[: words.index("it's $(touch hacked)") + 1] == [
+        *("exec", "--cleanenv", "--nv", "--bind", f"{ROOT}:{ROOT}", "--pwd", f"{ROOT}/b"),
+        *("--bind", "/data/hf:/data/hf:ro", "--no-home", "/images/cosmos-transfer2.5.sif"),
+        *ARGV,
+    ]
+    assert {
+        "APPTAINERENV_HF_HOME=/data/hf",
+        "APPTAINERENV_NOTE=a 'b'\n$(c)",
+        "APPTAINERENV_HF_TOKEN=s3cret",
+        "APPTAINERENV_CUDA_VISIBLE_DEVICES=2,3",
+    } <= set(words)
+    assert "--nv" not in words_of("apptainer", IN_APPTAINER, "cpu")
+
+
+def test_srun_gets_each_word_as_it_is_written_and_variables_by_the_environment() -> None:
+    words = words_of("srun", IN_PYXIS, "0")
+
+    assert words[: words.index("it's $(touch hacked)") + 1] == [
+        *("--ntasks=1", "--export=ALL"),
+        f"--container-mounts={ROOT}:{ROOT},/data/my models:/models:ro",
+        f"--container-workdir={ROOT}/b",
+        "--container-env=HF_HOME,HF_TOKEN,NOTE",
+        *("--container-image=nvcr.io#nvidia/cosmos:2.5", "--mpi=none", *ARGV),
+    ]
+    assert {"HF_HOME=/data/hf", "NOTE=a 'b'\n$(c)", "HF_TOKEN=s3cret"} <= set(words)
 
 
 @pytest.mark.parametrize("gpus", ["0", "0 1", "GPU-ab-1 GPU-cd-2"])
@@ -98,7 +167,7 @@ def test_a_server_gets_its_folder_and_the_names_of_secrets() -> None:
 
 @pytest.mark.parametrize("installation", [INSTALLATION, BARE])
 def test_no_secret_is_in_the_script(installation: Installation) -> None:
-    assert "MY_TOKEN" not in scripts.engine(WARM, installation, None)
+    assert "MY_TOKEN" not in launch.engine(WARM, installation, None)
 
 
 # --- who may share a server -----------------------------------------------------------------
@@ -123,7 +192,7 @@ def test_batches_share_a_server_whatever_is_theirs_alone() -> None:
         (WARM, replace(INSTALLATION, path="/other")),
         (WARM, replace(INSTALLATION, venv="/other")),
         (WARM, replace(INSTALLATION, env={"HF_HOME": "/data/hf"})),
-        (WARM, replace(INSTALLATION, docker=Docker("cosmos-transfer2.5:latest"))),
+        (WARM, replace(INSTALLATION, container=Container("cosmos-transfer2.5:latest"))),
         (WARM, BARE),
     ],
 )

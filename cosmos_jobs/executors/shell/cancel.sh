@@ -44,18 +44,6 @@ remove_server() {
     docker rm --force $found > /dev/null 2>&1
 }
 
-# Whether others need batch $1, which has not ended; then our own mark goes.
-shared() {
-  [ ! -s "$1/exit" ] && [ ! -s "$1/refused" ] || return 1
-  # Taken away before we look: when two let go of it at once, the later one sees no mark.
-  mv -f "$1/needed/$owner" "$1/needed/.$owner" 2>/dev/null
-  for mark in "$1"/needed/*; do
-    [ -e "$mark" ] && rm -f "$1/needed/.$owner" && return 0
-  done
-  mv -f "$1/needed/.$owner" "$1/needed/$owner" 2>/dev/null
-  return 1
-}
-
 left=
 ours=
 for batch in $batches; do

@@ -36,6 +36,40 @@ lives() {
   [ -n "$(members "$1")" ]
 }
 
+# Put the batch in this folder down for its runs. When another batch than its client knew of has
+# one, refuse: 1; 2 when it cannot be written down.
+hold_runs() {
+  mkdir -p "$root/runs" && : >> "$root/runs/.lock"
+  exec 3< "$root/runs/.lock"
+  flock 3
+  others=
+  while read -r run known; do
+    held=
+    [ -f "$root/runs/$run" ] && read -r held < "$root/runs/$run"
+    case " $batch $known " in *" $held "*) ;; *) [ -z "$held" ] || others="$others $held" ;; esac
+  done < runs
+  if [ -n "$others" ]; then
+    printf '%s\n' "$others" | put refused
+    return 1
+  fi
+  while read -r run known; do
+    printf '%s\n' "$batch" > "$root/runs/$run" || return 2
+  done < runs
+  exec 3<&-
+}
+
+# Whether others need batch $1, which has not ended; then our own mark goes.
+shared() {
+  [ ! -s "$1/exit" ] && [ ! -s "$1/refused" ] || return 1
+  # Taken away before we look: when two let go of it at once, the later one sees no mark.
+  mv -f "$1/needed/$owner" "$1/needed/.$owner" 2>/dev/null
+  for mark in "$1"/needed/*; do
+    [ -e "$mark" ] && rm -f "$1/needed/.$owner" && return 0
+  done
+  mv -f "$1/needed/.$owner" "$1/needed/$owner" 2>/dev/null
+  return 1
+}
+
 # Print the containers of the batch in folder $1 that run, with `--all` also those about to; a
 # client that was killed may have left one.
 containers() {

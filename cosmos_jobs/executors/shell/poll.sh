@@ -1,23 +1,11 @@
 # Say of each of `batches` how it stands, a line a fact.
 
 cd "$root/batches" 2>/dev/null || exit 0
-now=$(date +%s)
 waiting=
 at_work=
 for batch in $batches; do
-  [ -d "$batch/claim" ] || continue
-  life=running
-  if [ -f "$batch/claim/pid" ]; then
-    noted "$batch/claim/pid"
-    lives "$pid" "$born_then" || [ -n "$(containers "$batch")" ] || life=gone
-  elif [ -f "$batch/cancel" ]; then
-    life=gone
-  else
-    claimed=$(stat -c %Y "$batch/claim")
-    [ $((now - claimed)) -le "$grace" ] || life=gone
-  fi
-  [ $life = gone ] && [ -f "$batch/cancel" ] && life=cancelled
-  # Asked after the process, so that a batch that ends in between is seen to have ended.
+  judge "$batch" || continue
+  # Asked after that, so that a batch that ends in between is seen to have ended.
   [ -s "$batch/refused" ] && life=refused
   [ -s "$batch/exit" ] && life=exited
   echo "batch $batch $life"

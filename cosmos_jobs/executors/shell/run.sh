@@ -25,28 +25,32 @@ begin() {
   for program in flock timeout ${secrets:+awk mkfifo} ${server:+mkfifo setsid}; do
     command -v $program > /dev/null || { fault "no-program $program"; finish 127; exit 1; }
   done
-  hold_runs && wait_for_gpus
+  if [ -n "$scheduler" ]; then
+    work "$gpus"
+    return
+  fi
+  hold_runs
+  case $? in
+    0) wait_for_gpus ;;
+    2) fault disk-full; finish 1 ;;
+  esac
 }
 
-# Put the batch down for its runs. When another batch than its client knew of has one, refuse.
-hold_runs() {
-  mkdir -p "$root/runs" && : >> "$root/runs/.lock"
-  exec 3< "$root/runs/.lock"
-  flock 3
-  others=
-  while read -r run known; do
-    held=
-    [ -f "$root/runs/$run" ] && read -r held < "$root/runs/$run"
-    case " $batch $known " in *" $held "*) ;; *) [ -z "$held" ] || others="$others $held" ;; esac
-  done < runs
-  if [ -n "$others" ]; then
-    printf '%s\n' "$others" | put refused
-    return 1
+# Be an element of a scheduler's array: it has given us GPUs, and may end us at any time.
+be_element() {
+  if [ -d claim ]; then
+    # The same element was begun before: what it was at is lost, and is begun anew elsewhere.
+    [ ! -f claim/pid ] || [ "${SLURM_RESTART_COUNT:-0}" -eq 0 ] || [ -s exit ] ||
+      echo "$SLURM_RESTART_COUNT" | put requeued
+    exit 0
   fi
-  while read -r run known; do
-    printf '%s\n' "$batch" > "$root/runs/$run" || { fault disk-full; finish 1; return 1; }
-  done < runs
-  exec 3<&-
+  # All of us get the signal, but a container gets it from its client only, and may ignore it.
+  [ -z "$image" ] || trap 'remove_container; exit 143' TERM
+  # Docker counts all GPUs of the machine, others only those that we may see.
+  gpus=${CUDA_VISIBLE_DEVICES:-cpu}
+  [ -z "$image" ] || gpus=${SLURM_JOB_GPUS:-$gpus}
+  gpus=$(echo "$gpus" | tr , ' ') sh run.sh &
+  wait $!
 }
 
 wait_for_gpus() {
@@ -69,7 +73,7 @@ wait_for_gpus() {
 # nothing.
 # The engine inherits the locks: they are free when the last process that uses them is dead.
 lease() {
-  [ "$1" -gt 0 ] || { work "$2"; exit 0; }
+  [ "$1" -gt 0 ] || { take "$2"; exit 0; }
   last=${2##* }
   for name in $3; do
     [ -z "$last" ] || { [ "$name" = "$last" ] && last=; continue; }
@@ -112,7 +116,7 @@ ask() { timeout -k 2 10 "$@" < /dev/null 2>/dev/null; }
 
 # Note what the machine, and its GPUs $1, say of themselves.
 note_facts() {
-  commit= digest= card=
+  commit= digest=$image_name card=
   if [ -n "$image" ]; then
     digest=$(ask docker image inspect --format \
       '{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}' "$image")
@@ -132,13 +136,16 @@ note_facts() {
     case "$card" in *", "*)
       printf 'gpu_name %s\ndriver %s\n' "${card%, *}" "${card##*, }" ;;
     esac
+    [ -z "$scheduler" ] || printf 'node %s\nslurm_job %s\n' "$SLURMD_NODENAME" \
+      "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
   } | put facts
 }
 
 # The owner of a repository may be another than we; and we are not to lock its index.
 ask_git() { ask git --no-optional-locks -c safe.directory='*' -C "$checkout" "$@"; }
 
-work() {
+# Use the leased GPUs $1, once nothing that others have left is on them.
+take() {
   for name in $1; do
     ! occupied "$name" || { sleep 1; exit $NOT_FREE; }
   done
@@ -148,6 +155,10 @@ work() {
   exec 4<&-
   [ -f cancel ] && exit 0
   for name in $1; do printf '%s %s\n' "$batch" "$client" | put "$root/gpus/$name.holder"; done
+  work "$1"
+}
+
+work() {
   [ "$1" = cpu ] || printf '%s\n' "$1" | put gpu
   date +%s.%N | put started
   mkdir -p out
@@ -432,5 +443,6 @@ mask() {
 case "$1" in
   lease) lease "$2" "$3" "$4" ;;
   serve) keep_server "$2" ;;
+  element) be_element ;;
   *) begin ;;
 esac

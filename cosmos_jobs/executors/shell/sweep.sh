@@ -15,18 +15,10 @@ is_needed() {
   done
   # Another command of ours may be about to fetch what it made.
   [ -z "$(find "$1/needed/$owner" -mmin "-$MIN_AGE" 2>/dev/null)" ] || return 0
-  if [ ! -d "$1/claim" ]; then
-    # It may be just being written.
-    [ -n "$(find "$1" -maxdepth 0 -mmin "-$MIN_AGE")" ]
-    return
-  fi
   [ -s "$1/exit" ] || [ -s "$1/refused" ] && return 1
-  [ -n "$(containers "$1")" ] && return 0
-  pid= born_then=
-  [ -f "$1/claim/pid" ] && read -r pid born_then < "$1/claim/pid"
-  if [ -n "$pid" ]; then lives "$pid" "$born_then"; else
-    [ $(($(date +%s) - $(stat -c %Y "$1/claim"))) -le "$grace" ]
-  fi
+  judge "$1" && [ $life = running ] && return 0
+  # It may be just being written.
+  [ ! -d "$1/claim" ] && [ -n "$(find "$1" -maxdepth 0 -mmin "-$MIN_AGE")" ]
 }
 
 kept=
@@ -44,6 +36,17 @@ if cd "$root/warm" 2>/dev/null; then
   find . -mindepth 1 -maxdepth 1 -type d -mmin "+$MIN_AGE" | while read -r folder; do
     server_lives "$folder" && continue
     echo "warm/${folder#./} $(size_of "$folder")"
+    [ -z "$delete" ] || find "$folder" -delete
+  done
+fi
+if cd "$root/arrays" 2>/dev/null; then
+  find . -mindepth 1 -maxdepth 1 -type d -name '*ca_*' -mmin "+$MIN_AGE" | while read -r folder; do
+    left=
+    while read -r batch; do
+      [ ! -d "$root/batches/$batch" ] || left=yes
+    done < "$folder/batches" 2>/dev/null
+    [ -z "$left" ] || continue
+    echo "arrays/${folder#./} $(size_of "$folder")"
     [ -z "$delete" ] || find "$folder" -delete
   done
 fi

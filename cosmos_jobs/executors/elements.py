@@ -1,0 +1,207 @@
+"""What Slurm says of the elements of our arrays, and what that means for their batches.
+
+States and reasons are those of `man squeue`. Files come first: a batch whose
+`exit` is written has ended, whatever Slurm says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from cosmos_jobs import faults
+from cosmos_jobs.model import Life, Status
+
+Key: TypeAlias = tuple[str, str]
+"""An element: the name of its array, and its number in it."""
+
+AWAY = "Slurm's controller, which does not answer"
+
+WAITING = frozenset(
+    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
+    | {"RESV_DEL_HOLD"}
+)
+AT_WORK = frozenset(
+    {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
+    | {"POWER_UP_NODE", "UPDATE_DB"}
+)
+
+_LOST = {
+    "NODE_FAIL": faults.NODE_FAILED,
+    "BOOT_FAIL": faults.NODE_FAILED,
+    "PREEMPTED": faults.PREEMPTED,
+    "REVOKED": faults.REQUEUED,
+    "REQUEUED": faults.REQUEUED,
+}
+_FAILED = {
+    "TIMEOUT": faults.TIME_LIMIT,
+    "OUT_OF_MEMORY": faults.OUT_OF_MEMORY,
+    "DEADLINE": faults.DEADLINE,
+}
+
+_REASONS = {
+    "Priority": "jobs that come first",
+    "Resources": "free nodes",
+    "JobArrayTaskLimit": "others of its array: max_running",
+    "BeginTime": "the time at which it may begin",
+    "Dependency": "another job",
+    "Licenses": "a licence",
+    "Reservation": "its reservation",
+    "JobHeldUser": "its user, who holds it back",
+    "JobHeldAdmin": "an administrator, who holds it back",
+    "PartitionDown": "its partition, which is down",
+    "PartitionInactive": "its partition, which is inactive",
+    "PartitionTimeLimit": "a longer time limit of its partition",
+    "PartitionNodeLimit": "nodes that its partition does not have",
+    "BadConstraints": "nodes that do not exist: its constraints fit none",
+    "ReqNodeNotAvail": "nodes that are down or reserved",
+    "Cleaning": "its last start to be cleaned up",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a batch is in Slurm, by its files; `job` is empty while its number is not known.
+
+    One that has `begun` has written its pid; one that `is_requeued` is to begin
+    a second time, and will do nothing.
+    """
+
+    key: Key
+    job: str
+    begun: bool = False
+    is_cancelled: bool = False
+    is_requeued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What Slurm says of an element: its state, "" when it knows nothing of it, and the reason.
+
+    `by` is who cancelled it, where that is told.
+    """
+
+    state: str
+    reason: str = ""
+    exit_code: int | None = None
+    by: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether Slurm still has to do with it."""
+        return self.state in WAITING or self.state in AT_WORK
+
+
+def places(lines: Iterable[str]) -> dict[str, Place]:
+    """Return where batches are, by what a poll printed of their files."""
+    found = {}
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "element":
+            batch, array, index, job, begun, mark = rest.split()
+            found[batch] = Place(
+                (array, index),
+                "" if job == "-" else job,
+                begun == "begun",
+                mark == "cancelled",
+                mark == "requeued",
+            )
+    return found
+
+
+def queue(lines: Iterable[str]) -> dict[Key, Told]:
+    """Return the elements that `squeue --format=%j|%K|%F|%T|%r` lists."""
+    found = {}
+    for line in lines:
+        parts = line.removeprefix("queue ").split("|")
+        if line.startswith("queue ") and len(parts) == 5:
+            name, index, _, state, reason = parts
+            found[name, index] = Told(state, reason.strip())
+    return found
+
+
+def history(lines: Iterable[str]) -> dict[Key, Told]:
+    """Return the elements that `sacct` or `scontrol show job` tells of."""
+    found: dict[Key, Told] = {}
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "sacct":
+            found |= _accounted(rest)
+        elif kind == "scontrol":
+            found |= _shown(rest)
+    return found
+
+
+def _accounted(line: str) -> Mapping[Key, Told]:
+    name, job, state, code = line.split("|") if line.count("|") == 3 else ("",) * 4
+    index = job.partition("_")[2]
+    if not index.isdigit():
+        return {}
+    state, _, by = state.partition(" by ")
+    return {(name, index): Told(state.strip(), exit_code=_code(code), by=by)}
+
+
+def _shown(line: str) -> Mapping[Key, Told]:
+    # Values may hold spaces, but those that we read do not.
+    values = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    index = values.get("ArrayTaskId", "")
+    if not index.isdigit():
+        return {}
+    told = Told(
+        values.get("JobState", ""), values.get("Reason", ""), _code(values.get("ExitCode", ""))
+    )
+    return {(values.get("JobName", ""), index): told}
+
+
+def _code(text: str) -> int | None:
+    """Return the exit code that `CODE:SIGNAL` means, as a shell has it."""
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if not match:
+        return None
+    return faults.SIGNALLED + int(match[2]) if match[2] != "0" else int(match[1])
+
+
+def waiting(told: Told) -> str:
+    """Return what an element waits for, in words and in Slurm's own."""
+    # Some reasons go on with the names of nodes.
+    reason = told.reason.partition(",")[0].strip("() ")
+    if reason in ("", "None"):
+        return ""
+    words = _REASONS.get(reason, "Slurm")
+    return f"{words} ({reason})"
+
+
+def judged(status: Status, place: Place, told: Told | None) -> Status:
+    """Return how a batch stands that its files leave open; `told` is None while it is not asked."""
+    if status.life is not Life.RUNNING:
+        return status
+    if place.is_requeued:
+        return _lost(status, faults.REQUEUED)
+    if told is None or told.state in AT_WORK:
+        return status
+    if told.state in WAITING:
+        # One that has begun since is not told apart from one that was begun before.
+        return status if place.begun else replace(status, waits_for=waiting(told))
+    return _ended(status, place, told)
+
+
+def _lost(status: Status, fault: str) -> Status:
+    return replace(status, life=Life.GONE, fault=fault)
+
+
+def _ended(status: Status, place: Place, told: Told) -> Status:
+    if place.is_cancelled:
+        return replace(status, life=Life.CANCELLED)
+    if told.state == "CANCELLED":
+        fault = f"{faults.CANCELLED_BY} {told.by or 'somebody else'}"
+        return replace(status, life=Life.CANCELLED, fault=fault)
+    if told.state in _LOST:
+        return _lost(status, _LOST[told.state])
+    if told.state in ("", "COMPLETED"):
+        return _lost(status, faults.FORGOTTEN if not told.state else faults.NO_EXIT)
+    fault = _FAILED.get(told.state, faults.JOB_FAILED)
+    code = told.exit_code or 1
+    about = f"{place.job}_{place.key[1]}"
+    return replace(status, life=Life.EXITED, exit_code=code, fault=f"{fault} {about}")

@@ -1,0 +1,21 @@
+# Batches as processes of this machine.
+
+# Set `life` to how the process of batch $1 stands; fail when nobody has claimed it.
+judge() {
+  [ -d "$1/claim" ] || return 1
+  life=running
+  works "$1" || life=gone
+  [ $life = running ] || [ ! -f "$1/cancel" ] || life=cancelled
+}
+
+# Whether batch $1, which was claimed, is at work, or about to be.
+works() {
+  if [ -f "$1/claim/pid" ]; then
+    noted "$1/claim/pid"
+    lives "$pid" "$born_then" || [ -n "$(containers "$1")" ]
+  elif [ -f "$1/cancel" ]; then
+    return 1
+  else
+    [ $(($(date +%s) - $(stat -c %Y "$1/claim"))) -le "$grace" ]
+  fi
+}

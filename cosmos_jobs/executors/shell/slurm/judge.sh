@@ -1,0 +1,13 @@
+# Set `life` to what the files of batch $1 tell of it, and say where it is in Slurm; fail when it
+# was never submitted. Whether one that has neither ended nor been cancelled lives, Slurm knows.
+judge() {
+  place "$1"
+  [ -n "$array" ] || [ -d "$1/claim" ] || [ -s "$1/refused" ] || return 1
+  life=running begun=- mark=-
+  [ ! -f "$1/claim/pid" ] || begun=begun
+  [ ! -f "$1/requeued" ] || mark=requeued
+  [ ! -f "$1/cancel" ] || mark=cancelled
+  # Nobody begins it any more.
+  [ $mark$begun != cancelled- ] || life=cancelled
+  [ -z "$array" ] || echo "element $1 $array $index ${job:--} $begun $mark"
+}

@@ -1,0 +1,30 @@
+# Shared by the scripts below. An array has a folder `arrays/<its id>/`: `batches` are its elements
+# in their order, `array.sh` is what sbatch was given, and `job` the number that it gave back. The
+# id is also the job's name, so that one whose number was lost is found again.
+
+# Wait until nobody else submits or cancels here.
+lock_arrays() {
+  mkdir -p "$root/arrays" "$root/batches" && : >> "$root/arrays/.lock" || exit 1
+  exec 9< "$root/arrays/.lock"
+  flock --wait 60 9 || { echo "somebody else has been submitting for a minute" >&2; exit 1; }
+}
+
+# Ask a program of Slurm; what it answers, or why it does not, is in `said`.
+ask() { said=$(timeout --kill-after=5 "$patience" "$@" 2>&1); }
+
+# Set `array` and `index` to the place of batch $1 among all elements, `job` to its array's number.
+place() {
+  array= index= job=
+  [ -s "$1/array" ] && read -r array index < "$1/array"
+  [ -n "$array" ] && [ -s "$root/arrays/$array/job" ] && read -r job < "$root/arrays/$array/job"
+}
+
+# Note the numbers of the arrays in $1, divided by commas, that Slurm knows though we do not.
+find_jobs() {
+  [ -n "$1" ] || return 0
+  ask squeue --noheader --name="$1" --format='%j %F' || { echo "$said" >&2; exit 75; }
+  printf '%s\n' "$said" | sort -u | while read -r name number; do
+    [ -z "$number" ] || [ ! -d "$root/arrays/$name" ] ||
+      echo "$number" | put "$root/arrays/$name/job"
+  done
+}

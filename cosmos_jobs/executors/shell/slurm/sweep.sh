@@ -1,0 +1,9 @@
+# Whether the array of batch $1 is one of those that Slurm still has to do with, all of `queued`.
+judge() {
+  place "$1"
+  life=gone
+  case " $queued " in *" $array "*) life=running ;; esac
+}
+
+[ ! -d "$root/arrays" ] || ask squeue --noheader --format=%j || { echo "$said" >&2; exit 75; }
+queued=$(echo ${said:-})

@@ -1,0 +1,333 @@
+"""Batches as elements of Slurm's job arrays: Slurm says whether one lives, files what it made.
+
+The login node and all nodes share the target's `root`. Slurm is asked seldom,
+and about all batches at once; files are looked at in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import re
+import secrets as randomness
+import tarfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from cosmos_jobs.errors import HostError
+from cosmos_jobs.executors import arrays, elements, scripts
+from cosmos_jobs.executors.elements import Key, Place, Told
+from cosmos_jobs.executors.folders import Folders, statuses
+from cosmos_jobs.model import Life, Status
+from cosmos_jobs.project import Slurm, Target
+from cosmos_jobs.protocols import Host, Order, Swept
+
+ASK_EVERY_S = (5.0, 30.0)
+"""Between two questions to Slurm: at first, and where nothing happens."""
+
+ANSWER_S = 20
+"""How long Slurm may take to answer one."""
+
+AWAY_PAUSE_S = (2.0, 30.0)
+AWAY_PATIENCE_S = 900.0
+CANCEL_S = 120
+FILES_LATE_S = 60.0
+"""How long a shared folder may take to show what a node has written."""
+
+_AWAY = re.compile(
+    r"(?i)unable to contact|unable to establish|not respond|timed out|zero bytes|refused"
+    r"|temporarily unable|in standby|communication|^\s*$"
+)
+_TEMPORARY = 75
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """What a cluster allows: elements in an array, seconds of a job, and whether it keeps books."""
+
+    max_array: int
+    max_time_s: int | None
+    has_accounting: bool
+
+
+class SlurmExecutor(Folders):
+    """Hands batches to the Slurm cluster that `host` is a login node of.
+
+    `say` is told what is waited for.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        target: Target,
+        client: str,
+        owner: str,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        secrets: Collection[str] = (),
+    ) -> None:
+        super().__init__(host, target, client, owner, secrets=secrets)
+        self._say = say
+        self._slurm = target.slurm or Slurm()
+        self._known: _Cluster | None = None
+        self._queue: Mapping[Key, Told] = {}
+        self._ended: dict[Key, Told] = {}
+        self._ended_at: dict[Key, float] = {}
+        self._missing: dict[Key, Place] = {}
+        self._begun: set[Key] = set()
+        self._requeued: set[Key] = set()
+        self._cancelled: set[str] = set()
+        self._is_away = False
+        self._asked_at = 0.0
+        self._pause_s = 0.0
+
+    @property
+    def at_once(self) -> int:
+        """How many batches are best submitted together."""
+        return self._slurm.array_limit
+
+    # --- submit ---------------------------------------------------------------------------
+
+    async def submit(self, orders: Sequence[Order]) -> None:
+        """Submit batches as arrays, one for each engine; waits for a controller that is away."""
+        cluster = await self._cluster()
+        limit = min(self.at_once, cluster.max_array)
+        by_engine: dict[str, list[Order]] = {}
+        for order in orders:
+            by_engine.setdefault(order.batch.engine, []).append(order)
+        for members in by_engine.values():
+            for part in _parts(members, limit):
+                await self._insist(self._submission(part, cluster), f"submit {len(part)} batches")
+
+    def _submission(self, orders: Sequence[Order], cluster: _Cluster) -> str:
+        """Return the script that submits batches of one engine as one array."""
+        installation = orders[0].installation
+        name = f"ca_{randomness.token_hex(8)}"
+        limits = [order.limit_s for order in orders if order.limit_s]
+        limit_s = max(limits) if len(limits) == len(orders) else None
+        if limit_s and cluster.max_time_s:
+            limit_s = min(limit_s, cluster.max_time_s - arrays.MARGIN_S)
+        array = arrays.script(name, len(orders), self._slurm, limit_s, self._client)
+        references = {key: installation.env[key] for key in scripts.references(installation)}
+        given = {key: value for order in orders for key, value in order.secrets.items()}
+        functions = [
+            *scripts.exporting(references, given),
+            _printing("unpack", _packed(self._folders(orders))),
+            scripts.printing("array_script", array.splitlines()),
+            scripts.text("slurm/lib"),
+        ]
+        values = {
+            "root": self._target.root,
+            "batches": " ".join(order.batch.id for order in orders),
+            "name": name,
+            "owner": self._owner,
+            "patience": ANSWER_S,
+        }
+        return scripts.script("slurm/submit", values, "\n".join(functions))
+
+    def _folders(self, orders: Iterable[Order]) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of batches, each below the batch's id."""
+        # Slurm gives the GPUs; and no process outlives its job.
+        values = {"scheduler": "slurm", "server": ""}
+        for order in orders:
+            bare = replace(order, command=replace(order.command, server=None))
+            for name, data in self._contents(bare, values).items():
+                yield f"{order.batch.id}/{name}", data
+            yield f"{order.batch.id}/needed/{self._owner}", b""
+
+    async def _cluster(self) -> _Cluster:
+        if self._known is None:
+            partition = self._slurm.partition.split(",")[0]
+            functions = f"patience={ANSWER_S}\n{scripts.text('slurm/lib')}"
+            said = await self._insist(
+                scripts.script("slurm/limits", {"partition": partition}, functions),
+                "ask Slurm for its limits",
+            )
+            self._known = _limits(said)
+        return self._known
+
+    async def _insist(self, script: str, what: str) -> str:
+        """Run a script, again as long as Slurm's controller is away; return what it prints.
+
+        Raises HostError when it refuses, or stays away for AWAY_PATIENCE_S.
+        """
+        give_up = time.monotonic() + AWAY_PATIENCE_S
+        pause, longest = AWAY_PAUSE_S
+        while True:
+            done = await self._done(script, 180)
+            if done.exit_code != _TEMPORARY:
+                return self._answer(done, what)
+            why = done.stderr.strip()
+            if not _AWAY.search(why):
+                raise HostError(
+                    f"{self._host.name}: Slurm does not {what}: {why}",
+                    hint=f"look closer: cosmos-jobs doctor {self._target.name}",
+                )
+            if time.monotonic() > give_up:
+                raise HostError(
+                    f"{self._host.name}: Slurm's controller has not answered for"
+                    f" {AWAY_PATIENCE_S / 60:.0f} minutes: {why}",
+                    hint="look at it there: scontrol ping; then repeat: nothing is lost",
+                )
+            self._say(f"{self._host.name}: waits for {elements.AWAY}")
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, longest)
+
+    # --- poll -----------------------------------------------------------------------------
+
+    async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
+        """Return how the batches stand; one that was never submitted is ABSENT."""
+        query = await self._query()
+        jobs = sorted({place.job for place in self._missing.values()})
+        values = {"query": query, "jobs": ",".join(jobs), "patience": ANSWER_S, "gpus": ""}
+        said = await self._look(batches, _JUDGING, values)
+        lines = said.split("\n")
+        told = statuses(lines, self._secrets)
+        found = elements.places(lines)
+        is_fresh = self._learn(query, lines, found, told)
+        self._begun |= {place.key for place in found.values() if place.begun}
+        judged = {
+            batch: self._judged(batch, status, found.get(batch), is_fresh=is_fresh)
+            for batch, status in told.items()
+        }
+        return {batch: Status(Life.ABSENT) for batch in batches} | judged
+
+    async def _query(self) -> str:
+        """Return what Slurm is asked now, "" for nothing."""
+        if time.monotonic() - self._asked_at < self._pause_s:
+            return ""
+        if not self._missing:
+            return "queue"
+        return "sacct" if (await self._cluster()).has_accounting else "scontrol"
+
+    def _learn(
+        self,
+        query: str,
+        lines: Sequence[str],
+        found: Mapping[str, Place],
+        told: Mapping[str, Status],
+    ) -> bool:
+        """Take note of what Slurm says; return whether that is its whole queue, of now."""
+        if not query:
+            return False
+        self._asked_at = time.monotonic()
+        shortest, longest = ASK_EVERY_S
+        answered = "answered" in lines
+        self._is_away = any(line.startswith("silent ") for line in lines)
+        before = self._queue
+        if query == "queue" and answered:
+            self._queue = elements.queue(lines)
+            # Those had begun before this was asked.
+            waiting = {key for key, each in self._queue.items() if each.state in elements.WAITING}
+            self._requeued |= waiting & self._begun
+            self._missing = {
+                place.key: place
+                for batch, place in found.items()
+                if told[batch].life is Life.RUNNING
+                and place.job
+                and place.key not in self._queue
+                and place.key not in self._ended
+            }
+        elif answered:
+            self._close(elements.history(lines))
+        is_new = before != self._queue or bool(self._missing) or query != "queue"
+        self._pause_s = shortest if is_new else min(max(1.5 * self._pause_s, shortest), longest)
+        return query == "queue" and answered
+
+    def _close(self, history: Mapping[Key, Told]) -> None:
+        """Note how the elements have ended that are missing in the queue."""
+        for key in self._missing:
+            told = history.get(key, Told(""))
+            if not told.is_active:
+                self._ended[key] = told
+                self._ended_at[key] = time.monotonic()
+        self._missing = {}
+
+    def _judged(self, batch: str, status: Status, place: Place | None, *, is_fresh: bool) -> Status:
+        if place is None or status.life is not Life.RUNNING:
+            return status
+        if batch in self._cancelled:
+            return replace(status, life=Life.CANCELLED)
+        if place.key in self._requeued:
+            place = replace(place, is_requeued=True)
+        told = self._ended.get(place.key) or self._queue.get(place.key)
+        if told is None and not place.job and not place.begun:
+            # Cut before sbatch, unless somebody is just at it: to submit it again does no harm.
+            return Status(Life.ABSENT) if is_fresh else status
+        if told and told.state == "COMPLETED" and not place.is_requeued:
+            late = time.monotonic() - self._ended_at[place.key] < FILES_LATE_S
+            told = None if late else told
+        after = elements.judged(status, place, told)
+        if self._is_away and after.life is Life.RUNNING and not place.begun:
+            return replace(after, waits_for=elements.AWAY)
+        return after
+
+    # --- cancel and sweep -----------------------------------------------------------------
+
+    async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> frozenset[str]:
+        """End the batches; when this returns Slurm has ended the jobs of all.
+
+        Without `kill` only those end that have not begun: they never will.
+        Return those that others need too: they are left alone, and no longer marked as ours.
+        """
+        values = {
+            "root": self._target.root,
+            "batches": " ".join(batches),
+            "owner": self._owner,
+            "kill": "yes" if kill else "",
+            "grace": CANCEL_S,
+            "patience": ANSWER_S,
+        }
+        script = scripts.script("slurm/cancel", values, scripts.text("slurm/lib"))
+        said = self._answer(await self._done(script, 120 + CANCEL_S), "cancel")
+        shared = frozenset(line.removeprefix("shared ") for line in said.splitlines())
+        if kill:
+            self._cancelled |= {*batches} - shared
+        return shared
+
+    async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
+        """Return the batches and inputs that nobody needs any more; with `delete` they go."""
+        judging = f"patience={ANSWER_S}\n{scripts.text('slurm/lib')}\n{scripts.text('slurm/sweep')}"
+        return await self._swept(needed, judging, delete=delete)
+
+
+_JUDGING = ("slurm/lib", "slurm/judge", "slurm/queue")
+
+
+def _parts(orders: Sequence[Order], size: int) -> Iterator[list[Order]]:
+    left = iter(orders)
+    while part := list(islice(left, size)):
+        yield part
+
+
+def _limits(said: str) -> _Cluster:
+    """Return the limits in what `scontrol show config` and `show partition` print."""
+    config = dict(re.findall(r"^(\w+) *= *(.*?) *$", said, re.MULTILINE))
+    # Of several partitions the first is the one that was asked for, or else the default.
+    limit = re.search(r"\bMaxTime=(\S+)", said)
+    storage = config.get("AccountingStorageType", "")
+    return _Cluster(
+        max(1, int(config.get("MaxArraySize", "1001"))),
+        arrays.seconds(limit[1]) if limit else None,
+        storage not in ("", "(null)", "accounting_storage/none"),
+    )
+
+
+def _packed(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return files as tar.gz."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=3) as tar:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(data), int(time.time())
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def _printing(name: str, data: bytes) -> str:
+    """Return the shell function `name`, which prints `data`."""
+    text = base64.encodebytes(data).decode().rstrip("\n")
+    return f"{name}() {{\nbase64 -d << 'END'\n{text}\nEND\n}}\n"

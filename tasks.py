@@ -20,6 +20,10 @@ PROGRAMS = {
     "ssh": "openssh-client",
     "dockerd": "docker.io",
     "docker": "docker.io",
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
     "flock": "util-linux",
     "mount": "mount",
     "ps": "procps",
@@ -48,7 +52,7 @@ def check(context: Context) -> None:
     test(context)
 
 
-@task(help={"part": "core, preview or ssh; else all."})
+@task(help={"part": "core, preview, ssh or slurm; else all."})
 def bench(context: Context, part: str = "") -> None:
     """Measure speed and memory against the goals; prints ratios."""
     context.run(f"{PYTHON} -m benchmarks {part}", pty=sys.stdout.isatty())

@@ -1,16 +1,17 @@
-"""`python -m benchmarks` measures all; `python -m benchmarks preview`, `core` or `ssh` one part."""
+"""`python -m benchmarks` measures all; with `preview`, `core`, `ssh` or `slurm` one part."""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import applies, core, preview, ssh
+from benchmarks import applies, core, preview, slurm, ssh
 from benchmarks.rows import Row, table
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "core": lambda: core.measure(Path(__file__).parent.parent / ".bench"),
     "preview": preview.measure,
     "ssh": lambda: [*ssh.transfers(), *applies.measure()],
+    "slurm": slurm.measure,
 }
 
 for name in sys.argv[1:] or PARTS:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from shlex import quote
 
-from cosmos_jobs import __version__
-from cosmos_jobs.project import ENGINE, FILE, Container, Installation, Target
+from cosmos_jobs import __version__, project
+from cosmos_jobs.project import APPTAINER, DOCKER, ENGINE, FILE, Container, Installation, Target
 from cosmos_jobs.schema import listed
 
 PROGRAMS: Mapping[str, str] = {
@@ -18,6 +18,7 @@ PROGRAMS: Mapping[str, str] = {
     "dd": "coreutils",
     "find": "findutils",
     "flock": "util-linux",
+    "gzip": "gzip",
     "head": "coreutils",
     "setsid": "util-linux",
     "sha256sum": "coreutils",
@@ -134,19 +135,28 @@ class Trip:
 # --- the script -----------------------------------------------------------------------------
 
 
-def script(target: Target) -> str:
-    """Return the POSIX shell script that asks a machine for all facts, in one round trip."""
+def script(target: Target, more: str = "") -> str:
+    """Return the POSIX shell script that asks a machine for all facts, in one round trip.
+
+    `more` are further questions.
+    """
     parts = [
         _HEAD,
         *(f"has {name} || fact no-program {name}\n" for name in PROGRAMS),
         f"root={quote(target.root)}\n",
         _ROOT,
-        _GPUS if target.gpus else "",
-        _DOCKER if any(each.container for each in installed(target).values()) else "",
+        _GPUS if target.gpus and not target.slurm else "",
+        _DOCKER if _in_docker(target) else "",
     ]
     for engine, installation in installed(target).items():
         parts += _engine_questions(target, engine, installation)
-    return "".join([*parts, _TAIL])
+    return "".join([*parts, more, _TAIL])
+
+
+def _in_docker(target: Target) -> list[Container]:
+    # What the nodes of a cluster have, its login node does not tell.
+    containers = (each.container for each in installed(target).values() if not target.slurm)
+    return [each for each in containers if each and each.runtime == DOCKER]
 
 
 def installed(target: Target) -> Mapping[str, Installation]:
@@ -158,9 +168,14 @@ def installed(target: Target) -> Mapping[str, Installation]:
 def _engine_questions(target: Target, engine: str, installation: Installation) -> Iterator[str]:
     for name in _references(installation).values():
         yield f'[ -z "${{{name}:-}}" ] || fact variable {name}\n'
-    if installation.container:
-        image = quote(installation.container.image)
+    container = installation.container
+    if container and container.runtime == APPTAINER:
+        yield "has apptainer && fact apptainer\n"
+        yield f"[ ! -e {quote(container.image)} ] || fact image {engine}\n"
+    elif container and _in_docker(target):
+        image = quote(container.image)
         yield f"limited docker image inspect {image} > /dev/null 2>&1 && fact image {engine}\n"
+    if container:
         return
     if installation.path:
         path = quote(installation.path)
@@ -324,7 +339,7 @@ def _listed_gpus(lines: Iterable[str]) -> Iterator[_Gpu]:
 
 
 def _gpus(target: Target, found: Facts, on: _On) -> Iterator[Check]:
-    if not target.gpus:
+    if not target.gpus or target.slurm:
         return
     there = tuple(_listed_gpus(found.all("gpu")))
     if not there:
@@ -390,12 +405,11 @@ def _engines(
     if not engines:
         hint = f"add `engines: {{preview: {{venv: /opt/cosmos-jobs}}}}` to it in {FILE}"
         yield Check("engines", Verdict.MISSING, f"`{target.name}` lists none", hint)
-    docker = [each.container for each in engines.values() if each.container]
-    if docker:
+    if _in_docker(target):
         yield _docker(found, on)
     for engine, installation in engines.items():
         if installation.container:
-            yield from _image(engine, installation.container, found, on)
+            yield from _image(engine, installation.container, target, found, on)
         else:
             yield from _folder(engine, installation, found, on)
             yield _python(target, engine, installation, found, on)
@@ -415,15 +429,39 @@ def _docker(found: Facts, on: _On) -> Check:
     return Check("docker", Verdict.MISSING, said, hint)
 
 
-def _image(engine: str, docker: Container, found: Facts, on: _On) -> Iterator[Check]:
+def _image(
+    engine: str, container: Container, target: Target, found: Facts, on: _On
+) -> Iterator[Check]:
+    match container.runtime:
+        case project.DOCKER if not target.slurm:
+            yield from _docker_image(engine, container, found, on)
+        case project.APPTAINER:
+            yield _image_file(engine, container, target, found)
+        case runtime:
+            said = f"image {container.image}; only the nodes know whether {runtime} has it"
+            yield Check(engine, Verdict.OK, said)
+
+
+def _docker_image(engine: str, container: Container, found: Facts, on: _On) -> Iterator[Check]:
     if "docker" not in found:
         return
     if engine in found.all("image"):
-        yield Check(engine, Verdict.OK, f"image {docker.image}")
+        yield Check(engine, Verdict.OK, f"image {container.image}")
         return
-    image = quote(docker.image)
+    image = quote(container.image)
     hint = f"{on.type(f'docker pull {image}')}, or build it there: docker build -t {image} FOLDER"
-    yield Check(engine, Verdict.MISSING, f"there is no image {docker.image}", hint)
+    yield Check(engine, Verdict.MISSING, f"there is no image {container.image}", hint)
+
+
+def _image_file(engine: str, container: Container, target: Target, found: Facts) -> Check:
+    # Many clusters have it on their nodes only.
+    if "apptainer" not in found and not target.slurm:
+        hint = "see https://apptainer.org/docs/admin/latest/installation.html"
+        return Check(engine, Verdict.MISSING, "apptainer is not installed", hint)
+    if container.image.startswith("/") and engine not in found.all("image"):
+        hint = f"apptainer pull {quote(container.image)} docker://IMAGE, or correct `image`"
+        return Check(engine, Verdict.MISSING, f"there is no image {container.image}", hint)
+    return Check(engine, Verdict.OK, f"image {container.image}")
 
 
 def _folder(engine: str, installation: Installation, found: Facts, on: _On) -> Iterator[Check]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cosmos_jobs import checks
+from cosmos_jobs import checks, clusters
 from cosmos_jobs.checks import Check, Trip, Verdict
 from cosmos_jobs.errors import HostError, NoContact
 from cosmos_jobs.project import Project, Target
@@ -85,10 +85,12 @@ async def _asked(project: Project, target: Target, host: Host) -> tuple[Check, .
         for engine, installation in checks.installed(target).items()
     }
     sent = time.time()
-    done = await host.run(checks.script(target), timeout_s=SCRIPT_TIMEOUT_S)
-    trip = Trip(sent, time.time())
+    script = checks.script(target, clusters.questions(target))
+    done = await host.run(script, timeout_s=SCRIPT_TIMEOUT_S)
+    trip, found = Trip(sent, time.time()), checks.facts(done.stdout)
     address = host.name if target.hosts else ""
-    return checks.judged(target, address, checks.facts(done.stdout), trip, secrets)
+    machine = checks.judged(target, address, found, trip, secrets)
+    return (*machine, *clusters.judged(target, found))
 
 
 def _unreachable(error: HostError, host: Host) -> Check:

@@ -163,6 +163,8 @@ def died(status: Status) -> bool:
 
 def last_words(log: str) -> str:
     """Return the line of a log that says best why it ended: its last exception, or last line."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    # Slurm only repeats the exit code.
+    said = (line.strip() for line in log.splitlines())
+    lines = [line for line in said if line and not line.startswith("srun: error:")]
     raised = (line for line in reversed(lines) if _EXCEPTION.search(line))
     return next(raised, lines[-1] if lines else "")

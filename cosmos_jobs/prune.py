@@ -108,7 +108,9 @@ def _working_files(project: Project, known: Snapshot) -> int:
     records = [known.runs[run] for batch in working for run in batch.runs if run in known.runs]
     prompts = [known.prompts[record.run.prompt_id].prompt for record in records]
     inputs = {sha256 for prompt in prompts for sha256 in prompt.inputs.values()}
-    roots = {Path(target.root).resolve() for target in project.targets.values()}
+    # Which batches a cluster still has, its scheduler must be asked: see `remote`.
+    own = (target for target in project.targets.values() if not target.slurm)
+    roots = {Path(target.root).resolve() for target in own}
     return sum(
         sweep(root, {batch.id for batch in working}, inputs)
         for root in roots

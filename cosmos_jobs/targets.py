@@ -158,7 +158,7 @@ def _executor(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterato
 
 def _extra(given: Collection[str | None], at: Where, locator: Locator) -> Iterator[Diagnostic]:
     for number, each in enumerate(given):
-        name = (each or "").split("=")[0].split()[0]
+        name = re.split("[= ]", each or "")[0]
         place: Where = (*at, "extra", number)
         if name in OWN_OPTIONS:
             message = f"`{name}` is set by us"

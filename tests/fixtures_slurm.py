@@ -36,13 +36,11 @@ def slurm_of_all(slurm_here: None) -> Iterator[Cluster]:
 
 @pytest.fixture
 def slurm(slurm_of_all: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """Return a cluster without jobs; it is the one of this process."""
-    slurm_of_all.start_controller()
-    slurm_of_all.cancel_all()
+    """Return a cluster whose jobs have all ended; it is the one of this process."""
+    slurm_of_all.calm()
     monkeypatch.setenv("SLURM_CONF", str(slurm_of_all.config))
     yield slurm_of_all
-    slurm_of_all.start_controller()
-    slurm_of_all.cancel_all()
+    slurm_of_all.calm()
 
 
 @pytest.fixture

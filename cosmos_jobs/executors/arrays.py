@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from cosmos_jobs.project import Slurm
 
@@ -32,13 +31,13 @@ def script(name: str, count: int, slurm: Slurm, limit_s: int | None, client: str
         "--output=/dev/null",
         # Also the values of secrets, which are in no file of ours.
         "--export=ALL",
-        *_resources(slurm, limit_s),
-        *slurm.extra,
+        *resources(slurm, limit_s),
     ]
     return "\n".join(["#!/bin/sh", *(f"#SBATCH {each}" for each in options), _WORK])
 
 
-def _resources(slurm: Slurm, limit_s: int | None) -> Iterator[str]:
+def resources(slurm: Slurm, limit_s: int | None) -> tuple[str, ...]:
+    """Return the options of sbatch that say what a batch needs, and for how long."""
     asked = {
         "partition": slurm.partition,
         "account": slurm.account,
@@ -47,7 +46,7 @@ def _resources(slurm: Slurm, limit_s: int | None) -> Iterator[str]:
         "mem": slurm.mem,
         "cpus-per-task": slurm.cpus,
     }
-    return (f"--{key}={value}" for key, value in asked.items() if value)
+    return (*(f"--{key}={value}" for key, value in asked.items() if value), *slurm.extra)
 
 
 def _minutes(limit_s: int | None) -> str:

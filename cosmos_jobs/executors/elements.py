@@ -7,7 +7,7 @@ States and reasons are those of `man squeue`. Files come first: a batch whose
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -28,14 +28,14 @@ AT_WORK = frozenset(
     | {"POWER_UP_NODE", "UPDATE_DB"}
 )
 
-_LOST = {
+LOST = {
     "NODE_FAIL": faults.NODE_FAILED,
     "BOOT_FAIL": faults.NODE_FAILED,
     "PREEMPTED": faults.PREEMPTED,
     "REVOKED": faults.REQUEUED,
     "REQUEUED": faults.REQUEUED,
 }
-_FAILED = {
+FAILED = {
     "TIMEOUT": faults.TIME_LIMIT,
     "OUT_OF_MEMORY": faults.OUT_OF_MEMORY,
     "DEADLINE": faults.DEADLINE,
@@ -136,23 +136,38 @@ def history(lines: Iterable[str]) -> dict[Key, Told]:
 
 def _accounted(line: str) -> Mapping[Key, Told]:
     name, job, state, code = line.split("|") if line.count("|") == 3 else ("",) * 4
-    index = job.partition("_")[2]
-    if not index.isdigit():
-        return {}
     state, _, by = state.partition(" by ")
-    return {(name, index): Told(state.strip(), exit_code=_code(code), by=by)}
+    told = Told(state.strip(), exit_code=_code(code), by=by)
+    return {(name, index): told for index in _indices(job.partition("_")[2].strip("[]"))}
 
 
 def _shown(line: str) -> Mapping[Key, Told]:
     # Values may hold spaces, but those that we read do not.
     values = dict(word.split("=", 1) for word in line.split() if "=" in word)
-    index = values.get("ArrayTaskId", "")
-    if not index.isdigit():
-        return {}
     told = Told(
         values.get("JobState", ""), values.get("Reason", ""), _code(values.get("ExitCode", ""))
     )
-    return {(values.get("JobName", ""), index): told}
+    name = values.get("JobName", "")
+    return {(name, index): told for index in _indices(values.get("ArrayTaskId", ""))}
+
+
+def _indices(text: str) -> Iterator[str]:
+    """Yield the elements of `3` or of `0,2,4-6%2`, as Slurm tells those that have not begun."""
+    for part in text.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdigit() and (last or first).isdigit():
+            yield from map(str, range(int(first), int(last or first) + 1))
+
+
+def ended(place: Place, told: Mapping[Key, Told]) -> Told:
+    """Return how an element has ended that is not in the queue, by the history of its array.
+
+    One that is cancelled before it begins leaves no record of its own.
+    """
+    if place.key in told:
+        return told[place.key]
+    is_known = any(array == place.key[0] for array, _ in told)
+    return Told("CANCELLED" if is_known and not place.begun else "")
 
 
 def _code(text: str) -> int | None:
@@ -165,12 +180,12 @@ def _code(text: str) -> int | None:
 
 def waiting(told: Told) -> str:
     """Return what an element waits for, in words and in Slurm's own."""
-    # Some reasons go on with the names of nodes.
-    reason = told.reason.partition(",")[0].strip("() ")
+    reason = told.reason.strip("() ")
     if reason in ("", "None"):
         return ""
-    words = _REASONS.get(reason, "Slurm")
-    return f"{words} ({reason})"
+    # Some go on with the names of nodes, and some are whole sentences.
+    word = reason.partition(",")[0]
+    return f"{_REASONS[word]} ({word})" if word in _REASONS else f"Slurm ({reason})"
 
 
 def judged(status: Status, place: Place, told: Told | None) -> Status:
@@ -197,11 +212,11 @@ def _ended(status: Status, place: Place, told: Told) -> Status:
     if told.state == "CANCELLED":
         fault = f"{faults.CANCELLED_BY} {told.by or 'somebody else'}"
         return replace(status, life=Life.CANCELLED, fault=fault)
-    if told.state in _LOST:
-        return _lost(status, _LOST[told.state])
+    if told.state in LOST:
+        return _lost(status, LOST[told.state])
     if told.state in ("", "COMPLETED"):
         return _lost(status, faults.FORGOTTEN if not told.state else faults.NO_EXIT)
-    fault = _FAILED.get(told.state, faults.JOB_FAILED)
+    fault = FAILED.get(told.state, faults.JOB_FAILED)
     code = told.exit_code or 1
     about = f"{place.job}_{place.key[1]}"
     return replace(status, life=Life.EXITED, exit_code=code, fault=f"{fault} {about}")

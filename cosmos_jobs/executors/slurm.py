@@ -239,8 +239,8 @@ class SlurmExecutor(Folders):
 
     def _close(self, history: Mapping[Key, Told]) -> None:
         """Note how the elements have ended that are missing in the queue."""
-        for key in self._missing:
-            told = history.get(key, Told(""))
+        for key, place in self._missing.items():
+            told = elements.ended(place, history)
             if not told.is_active:
                 self._ended[key] = told
                 self._ended_at[key] = time.monotonic()

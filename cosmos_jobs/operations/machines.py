@@ -48,7 +48,7 @@ class Machines(Base):
         """
         from cosmos_jobs import prune
 
-        targets = [each for each in self._targets(target) if each.hosts]
+        targets = [each for each in self._targets(target) if each.hosts or each.slurm]
         if not targets:
             raise UsageError(
                 "no target of this project has hosts" if not target else f"{target} has no hosts",

@@ -16,9 +16,12 @@ import pytest
 from cosmos_jobs import __version__, project
 from cosmos_jobs.checks import PROGRAMS, Check, Verdict
 from cosmos_jobs.doctor import examine
-from cosmos_jobs.project import Container, Installation, Target
+from cosmos_jobs.project import Container, Installation, Slurm, Target
 from tests import servers
 from tests.servers import Home, Server
+from tests.slurm import Cluster
+
+pytest_plugins = ["tests.fixtures_slurm"]
 
 VENV = str(Path(sys.prefix))
 NVIDIA_SMI = """\
@@ -345,3 +348,38 @@ def test_what_a_remote_machine_lacks_comes_with_what_to_type(lab: Lab) -> None:
     assert "-> ssh one 'python3 -m venv /opt/none && /opt/none/bin/pip install" in shown
     assert "there is no folder /opt/none" in shown
     assert shown.splitlines()[-1] == "4 things missing."
+
+
+# --- a cluster ------------------------------------------------------------------------------
+
+
+def test_a_real_cluster_has_what_a_batch_asks_for(slurm: Cluster, tmp_path: Path) -> None:
+    asked = Slurm("gpu", gres="gpu:h100:2", mem="4G", cpus=4, extra=("--constraint=hopper",))
+    target = Target("t", str(tmp_path / "root"), slurm=asked)
+
+    found = looked(target, tmp_path)
+
+    names = ("programs", "root", "preview", "slurm", "partition", "nodes", "request")
+    assert {name: found[name].verdict for name in names} == dict.fromkeys(names, Verdict.OK)
+    assert found["partition"].detail == "gpu: 1 node, limit infinite, gpu:h100:8"
+    assert found["request"].detail.startswith("a batch could start at 2")
+    assert list((tmp_path / "root").iterdir()) == []
+    assert "locks" not in found
+
+
+@pytest.mark.parametrize(
+    ("asked", "check", "said"),
+    [
+        (Slurm("none"), "partition", "there is no `none`, only `gpu` and `short`"),
+        (Slurm("gpu", gres="gpu:a100:1"), "request", "Slurm refuses it: allocation failure"),
+        (Slurm("short", time="10"), "nodes", "a job may take 1:00, and `time` is 10"),
+        (Slurm(extra=("--reservation=x",)), "request", "Slurm refuses it"),
+    ],
+)
+def test_a_real_cluster_says_what_it_lacks(
+    slurm: Cluster, tmp_path: Path, asked: Slurm, check: str, said: str
+) -> None:
+    found = looked(Target("t", str(tmp_path / "root"), slurm=asked), tmp_path)
+
+    assert found[check].verdict is Verdict.MISSING
+    assert found[check].detail.startswith(said)

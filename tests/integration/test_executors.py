@@ -6,96 +6,29 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cosmos_jobs import documents
 from cosmos_jobs.executors import slurm
-from cosmos_jobs.executors.process import ProcessExecutor
-from cosmos_jobs.executors.slurm import SlurmExecutor
 from cosmos_jobs.hosts.local import LocalHost
 from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.model import Batch, Command, Life, Status
-from cosmos_jobs.project import Installation, Slurm, Target
-from cosmos_jobs.protocols import Executor, Host, Order
+from cosmos_jobs.model import Command, Life, Status
+from cosmos_jobs.project import Installation, Slurm
+from cosmos_jobs.protocols import Host, Order
+from tests.executors import AGAIN, BATCH, SECOND, Bench, living
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
     from tests.fixtures_ssh import Servers
 
 pytest_plugins = ["tests.fixtures_slurm"]
 
-Value = TypeVar("Value")
-
-BATCH = Batch("ba_0000000000000001", "any", "gpu", ("rs_0000000000000001",))
-SECOND = Batch("ba_0000000000000002", "any", "gpu", ("rs_0000000000000002",))
-AGAIN = Batch("ba_0000000000000003", "any", "gpu", BATCH.runs)
-"""Another batch with the same run."""
-
 ROOT = 'it\'s a $(touch hacked) `x`; "q" \\ ü'
 THEIRS = "from-the-machine"
 WAYS = ("process-local", "process-ssh", "slurm-local", "slurm-ssh")
-
-
-class Bench:
-    """An executor with what a test asks of it, and that of a colleague, on the same machine."""
-
-    def __init__(self, kind: str, host: Host, root: Path) -> None:
-        self.root = root
-        self.folder = root / "batches" / BATCH.id
-        self._host = host
-        self._runner = asyncio.Runner()
-        ours, theirs = ("ann@here", "owner1"), ("bob@there", "owner2")
-        self.executor: Executor
-        self.colleague: Executor
-        if kind == "slurm":
-            target = Target("gpu", str(root), slurm=Slurm())
-            self.executor = SlurmExecutor(host, target, *ours)
-            self.colleague = SlurmExecutor(host, target, *theirs)
-        else:
-            target = Target("gpu", str(root))
-            self.executor = ProcessExecutor(host, target, *ours, kill_grace_s=1)
-            self.colleague = ProcessExecutor(host, target, *theirs, kill_grace_s=1)
-
-    def run(self, work: Coroutine[Any, Any, Value]) -> Value:
-        return self._runner.run(work)
-
-    def close(self) -> None:
-        self.run(self.executor.cancel([BATCH.id, SECOND.id, AGAIN.id]))
-        self.run(self._host.close())
-        self._runner.close()
-
-    def submit(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
-        self.order(Command(argv, {}, env or {}))
-
-    def order(
-        self,
-        command: Command,
-        installation: Installation | None = None,
-        *,
-        batch: Batch = BATCH,
-        **more: Any,
-    ) -> None:
-        order = Order(batch, command, installation or Installation(), **more)
-        self.run(self.executor.submit([order]))
-
-    def poll(self, batch: Batch = BATCH) -> Status:
-        return self.run(self.executor.poll([batch.id]))[batch.id]
-
-    def cancel(self) -> None:
-        self.run(self.executor.cancel([BATCH.id]))
-
-    def wait(self, met: Callable[[Status], object], batch: Batch = BATCH) -> Status:
-        deadline = time.monotonic() + 60
-        while not met(status := self.poll(batch)):
-            assert time.monotonic() < deadline, status
-            time.sleep(0.05)
-        return status
-
-    def ended(self, batch: Batch = BATCH) -> Status:
-        return self.wait(lambda status: status.life is Life.EXITED, batch)
 
 
 @pytest.fixture(params=WAYS)
@@ -116,22 +49,9 @@ def bench(
         servers: Servers = request.getfixturevalue("ssh_servers")
         servers("gpu", f"SetEnv {' '.join(lines)}")
         host = SSHHost("gpu")
-    made = Bench(kind, host, tmp_path / ROOT)
+    made = Bench(host, tmp_path / ROOT, Slurm() if kind == "slurm" else None)
     yield made
     made.close()
-
-
-def living(words: str) -> Sequence[str]:
-    """Return the processes that have `words` on their command line."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if words in command:
-            found.append(command)
-    return found
 
 
 def test_a_batch_that_nobody_started_is_absent(bench: Bench) -> None:

@@ -10,7 +10,8 @@ import pytest
 from cosmos_jobs import project, schema
 from cosmos_jobs.errors import InvalidFiles, UsageError
 from cosmos_jobs.model import Diagnostic
-from cosmos_jobs.project import Container, Installation, Target
+from cosmos_jobs.project import APPTAINER, Container, Installation, Slurm, Target, parse
+from cosmos_jobs.targets import gres_gpus
 
 ROOT = Path("/work/films")
 GPU_TARGET = """\
@@ -60,6 +61,7 @@ def problem(text: str, name: str = "t") -> Diagnostic:
     return found
 
 
+SLURM = "executor: slurm, slurm: {{{}}}"
 REMOTE = "hosts: [gpu-1], root: /data, "
 
 
@@ -303,6 +305,65 @@ def test_secrets_are_taken_from_the_environment_by_the_name_in_braces() -> None:
             "this option has a secret in the open",
             "HF_TOKEN: ${HF_TOKEN}",
         ),
+        (
+            "slurm: {partition: gpu}",
+            "no-slurm",
+            "is for a target whose executor",
+            "executor: slurm",
+        ),
+        ("executor: pbs", "wrong-value", "not the text `pbs`", ""),
+        (
+            REMOTE.replace("gpu-1", "a, b") + "executor: slurm",
+            "many-logins",
+            "a cluster is reached by one login node",
+            "name one",
+        ),
+        ("executor: slurm, gpus: 4", "slurm-gpus", "Slurm itself gives GPUs", 'gres: "gpu:1"'),
+        (SLURM.format("time: 1h"), "bad-name", "cannot be the text `1h`", "04:00:00"),
+        (SLURM.format("mem: 64GB"), "bad-name", "cannot be the text `64GB`", "such as 64G"),
+        (SLURM.format("gres: 'gpu 1'"), "bad-name", "cannot be the text `gpu 1`", "gpu:NUMBER"),
+        (SLURM.format("partition: -x"), "bad-name", "cannot be the text `-x`", ""),
+        (SLURM.format("max_running: 0"), "out-of-range", "must be at least 1", "1 or more"),
+        (SLURM.format("extra: [qos=a]"), "bad-name", "cannot be the text `qos=a`", "--qos=normal"),
+        (SLURM.format("extra: [--time=5]"), "own-option", "`--time` is set by us", "as `time`"),
+        (SLURM.format("extra: ['-p gpu']"), "own-option", "`-p` is set by us", "as `partition`"),
+        (SLURM.format("extra: [--wrap=x]"), "own-option", "`--wrap` is set by us", "remove it"),
+        (
+            "engines: {preview: {runtime: apptainer}}",
+            "no-image",
+            "which image is apptainer to run?",
+            "add `image: …`",
+        ),
+        (
+            "engines: {preview: {image: /i.sif}}",
+            "no-runtime",
+            "`image` is for a container",
+            "apptainer",
+        ),
+        (
+            "engines: {preview: {runtime: pyxis, image: i}}",
+            "pyxis-alone",
+            "pyxis is a part of Slurm",
+            "executor: slurm",
+        ),
+        (
+            "engines: {preview: {args: [-x], docker: {image: i}}}",
+            "two-runtimes",
+            "`args` is said twice",
+            "remove one",
+        ),
+        (
+            "root: 'a:b', engines: {preview: {runtime: apptainer, image: i}}",
+            "bad-root",
+            "cannot mount a folder with `:`",
+            "another name",
+        ),
+        (
+            "engines: {preview: {runtime: docker, image: i, args: [--env=HF_TOKEN=hunter2]}}",
+            "open-secret",
+            "this option has a secret in the open",
+            "HF_TOKEN: ${HF_TOKEN}",
+        ),
     ],
 )
 def test_mistakes_say_what_to_write(text: str, code: str, message: str, hint: str) -> None:
@@ -381,3 +442,56 @@ def test_an_unknown_default_target_is_told_with_those_there_are() -> None:
     assert found.hint == "the targets are `local` and `h100`"
     assert found.span is not None
     assert (found.span.line, found.span.column) == (2, 9)
+
+
+def test_a_cluster_is_read_as_it_is_written() -> None:
+    text = """\
+version: 1
+targets:
+  cluster:
+    executor: slurm
+    hosts: [login.cluster]
+    root: /shared/cosmos-jobs
+    slurm: {partition: gpu, account: lab, gres: "gpu:h100:2", time: "04:00:00", mem: 64G, cpus: 8,
+            array_limit: 900, max_running: 32, extra: [--qos=normal]}
+    engines:
+      transfer2.5: {path: /w, runtime: apptainer, image: /i.sif, volumes: ["/a:/b"], args: [-e]}
+      transfer1: {path: /w, runtime: venv, venv: /v}
+      cosmos3: {path: /w, docker: {image: i, env: {A: b}}}
+"""
+    target = parse(text.encode(), ROOT).targets["cluster"]
+
+    assert target.slurm == Slurm(
+        "gpu", "lab", "gpu:h100:2", "04:00:00", "64G", 8, 900, 32, ("--qos=normal",)
+    )
+    assert (target.gpus, target.gpus_per_batch, target.slots) == (("0", "1"), 2, 32)
+    assert target.engines["transfer2.5"].container == Container(
+        "/i.sif", ("/a:/b",), ("-e",), APPTAINER
+    )
+    assert target.engines["transfer1"].container is None
+    assert target.engines["cosmos3"] == Installation("", "/w", Container("i"), {"A": "b"})
+
+
+@pytest.mark.parametrize(
+    ("gres", "count"),
+    [
+        ("", 0),
+        ("gpu", 1),
+        ("gpu:2", 2),
+        ("gpu:h100", 1),
+        ("gpu:h100:4", 4),
+        ("gpu:h100:1(S:0-1),shard:3", 1),
+        ("shard:3,gpu:a100:1,gpu:h100:1", 2),
+    ],
+)
+def test_the_gpus_of_a_batch_are_those_of_its_gres(gres: str, count: int) -> None:
+    assert gres_gpus(gres) == count
+
+
+def test_a_cluster_that_asks_for_no_gpu_has_none() -> None:
+    text = "version: 1\ntargets: {c: {executor: slurm}}\n"
+
+    target = parse(text.encode(), ROOT).targets["c"]
+
+    assert (target.gpus, target.gpus_per_batch, target.slots) == ((), 1, 8)
+    assert target.slurm == Slurm()

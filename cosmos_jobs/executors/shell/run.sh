@@ -44,13 +44,28 @@ be_element() {
       echo "$SLURM_RESTART_COUNT" | put requeued
     exit 0
   fi
-  # All of us get the signal, but a container gets it from its client only, and may ignore it.
-  [ -z "$image" ] || trap 'remove_container; exit 143' TERM
   # Docker counts all GPUs of the machine, others only those that we may see.
   gpus=${CUDA_VISIBLE_DEVICES:-cpu}
   [ -z "$image" ] || gpus=${SLURM_JOB_GPUS:-$gpus}
-  gpus=$(echo "$gpus" | tr , ' ') sh run.sh &
+  # A session of its own: what is in it is told from what Slurm runs beside us.
+  trap end_worker TERM
+  gpus=$(echo "$gpus" | tr , ' ') setsid sh run.sh &
   wait $!
+}
+
+# Slurm's own signal may not reach all that we started, and its KILL comes soon.
+end_worker() {
+  worker=$!
+  for signal in TERM KILL; do
+    kill -s $signal $worker $(members $worker) 2>/dev/null
+    tries=0
+    while [ $tries -lt 10 ] && [ -n "$(members $worker)" ]; do
+      sleep 0.1
+      tries=$((tries + 1))
+    done
+  done
+  [ -z "$image" ] || remove_container
+  exit 143
 }
 
 wait_for_gpus() {

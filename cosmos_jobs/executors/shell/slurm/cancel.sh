@@ -35,10 +35,15 @@ for batch in $ours; do
   case ",$names," in *",$array,"*) ;; *) names="${names:+$names,}$array" ;; esac
 done
 [ -n "$elements" ] || exit 0
-# What has ended meanwhile is an error to it, and none to us; what is left is seen below.
-printf '%s\n' $elements | xargs -n 500 timeout --kill-after=5 "$patience" scancel 2> scancel.err
-words=$(grep -v 'Invalid job id\|already completing or completed' scancel.err)
-rm -f scancel.err
+# By name as well: a controller that was killed may give a number twice. What has ended meanwhile
+# is an error to scancel, and none to us: what is left is seen below.
+words=
+for name in $(echo "$names" | tr , ' '); do
+  read -r job < "$root/arrays/$name/job"
+  words=$words$(printf '%s\n' $elements | grep "^${job}_" |
+    xargs -n 500 timeout --kill-after=5 "$patience" scancel --name="$name" 2>&1 |
+    grep -v 'Invalid job id\|already completing or completed')
+done
 tries=0
 while [ $tries -lt "$grace" ]; do
   left=

@@ -24,6 +24,7 @@ from cosmos_jobs.model import (
     Event,
     Job,
     Planned,
+    Record,
     Selection,
     Severity,
     Snapshot,
@@ -335,15 +336,20 @@ class JobFiles(Enhancing):
 
         They are those that another apply had in flight and did not finish,
         our own that a machine refused, as others had them meanwhile, that a
-        crash kept from beginning, or that work on what was made just now.
+        crash kept from beginning, that a scheduler took back, or that work on
+        what was made just now.
         """
         known = self.store.snapshot()
-        left = (
-            known.runs[each]
-            for each in wanted
-            if known.states.get(each) in (PENDING if each in started else UNFINISHED)
-        )
+        records = (known.runs[each] for each in wanted if each in known.states)
+        left = (each for each in records if self._is_left(each, each.run.id in started))
         return {record.run.id: len(record.attempts) for record in left}
+
+    def _is_left(self, record: Record, is_ours: bool) -> bool:
+        if not is_ours or record.state is not State.LOST:
+            return record.state in (PENDING if is_ours else UNFINISHED)
+        # A machine that loses what it is given is looked at first; a scheduler means to.
+        target = self.project.targets.get(record.last.target) if record.last else None
+        return target is not None and target.slurm is not None
 
     def _missing(self, desired: Iterable[Desired], known: Snapshot) -> frozenset[str]:
         """Return the runs that succeeded, but whose video is gone or has another size."""

@@ -151,6 +151,27 @@ def test_work_on_a_cluster_goes_on_without_us(lab: Lab, ssh_servers: Servers) ->
     assert len(lab.stand_in.made()) == 5
 
 
+def test_what_slurm_takes_back_is_made_again_by_the_same_apply(lab: Lab) -> None:
+    lab.configure([], seconds=1, slurm={"max_running": 1})
+    lab.project.sweep(5)
+    client = lab.project.start("apply", "--yes", "jobs/small.yaml")
+    deadline = time.monotonic() + 60
+    while not lab.stand_in.lines("begin"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (job,) = (each for each, state in lab.cluster.jobs().items() if state == "RUNNING")
+
+    lab.cluster.run("scontrol", "requeue", job)
+    out, err = client.communicate(timeout=120)
+
+    assert client.returncode == 0, out + err
+    assert lab.states() == {"succeeded": 5}
+    shown = json.loads(lab.project.run("list", "runs", "--format", "json").stdout)
+    tries = [[each["state"] for each in run["attempts"]] for run in shown]
+    assert ["lost", "succeeded"] in tries
+    assert set(Counter(lab.stand_in.made()).values()) == {1}
+
+
 def test_ten_kills_lose_nothing_and_run_nothing_twice(slurm: Cluster, project: Project) -> None:
     settings = {"executor": "slurm", "root": "shared", "max_batch": 8}
     settings["slurm"] = {"gres": "gpu:h100:1", "max_running": 4}

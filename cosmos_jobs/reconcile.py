@@ -342,7 +342,8 @@ class Reconciler:
         """Let more batches wait on a machine that had none left between two looks."""
         waiting = [w for w in self._at(site) if w.is_out and not w.is_final]
         if len(waiting) <= site.target.slots and any(self._queued(site)):
-            site.ahead = min(2 * site.ahead, MAX_AHEAD)
+            # A scheduler's is above it from the beginning.
+            site.ahead = max(site.ahead, min(2 * site.ahead, MAX_AHEAD))
 
     def _leave(self, site: Site, error: HostError, *, silent: bool) -> None:
         """Give a machine nothing more; what it has not taken goes to the others."""

@@ -39,8 +39,9 @@ FILES_LATE_S = 60.0
 
 _AWAY = re.compile(
     r"(?i)unable to contact|unable to establish|not respond|timed out|zero bytes|refused"
-    r"|temporarily unable|in standby|communication|^\s*$"
+    r"|temporarily unable|in standby|communication|somebody else|^\s*$"
 )
+_BUSY = "somebody else"
 _TEMPORARY = 75
 
 
@@ -156,6 +157,7 @@ class SlurmExecutor(Folders):
         """
         give_up = time.monotonic() + AWAY_PATIENCE_S
         pause, longest = AWAY_PAUSE_S
+        told = ""
         while True:
             done = await self._done(script, 180)
             if done.exit_code != _TEMPORARY:
@@ -166,13 +168,16 @@ class SlurmExecutor(Folders):
                     f"{self._host.name}: Slurm does not {what}: {why}",
                     hint=f"look closer: cosmos-jobs doctor {self._target.name}",
                 )
+            waits_for = "somebody else, who is submitting" if _BUSY in why else elements.AWAY
             if time.monotonic() > give_up:
+                minutes = f"{AWAY_PATIENCE_S / 60:.0f} minutes"
                 raise HostError(
-                    f"{self._host.name}: Slurm's controller has not answered for"
-                    f" {AWAY_PATIENCE_S / 60:.0f} minutes: {why}",
+                    f"{self._host.name}: waited {minutes} for {waits_for}: {why}",
                     hint="look at it there: scontrol ping; then repeat: nothing is lost",
                 )
-            self._say(f"{self._host.name}: waits for {elements.AWAY}")
+            if waits_for != told:
+                told = waits_for
+                self._say(f"{self._host.name}: waits for {waits_for}")
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, longest)
 

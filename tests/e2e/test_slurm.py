@@ -46,6 +46,11 @@ class Lab:
     def states(self) -> Counter[str]:
         return Counter(str(each["state"]) for each in self.project.runs())
 
+    def arrays(self) -> list[int]:
+        """Return how many batches are in each array that Slurm has taken."""
+        taken = (each.parent / "batches" for each in self.root.glob("arrays/*/job"))
+        return sorted(len(each.read_text().split()) for each in taken)
+
 
 @pytest.fixture
 def lab(tmp_path: Path, ssh_home: Home, slurm: Cluster) -> Lab:
@@ -131,6 +136,23 @@ def test_why_batches_wait_is_shown(lab: Lab) -> None:
     assert "Stopped 10 runs" in cancelled
     assert lab.states() == {"cancelled": 10}
     assert {*lab.cluster.jobs().values()} <= {"CANCELLED", "COMPLETED"}
+
+
+def test_a_cluster_gets_all_arrays_at_once(lab: Lab) -> None:
+    lab.configure([], seconds=30, slurm={"array_limit": 2, "max_running": 1})
+    lab.project.sweep(25)
+    client = lab.project.start("apply", "--yes", "jobs/small.yaml")
+    deadline = time.monotonic() + 60
+    while len(sizes := lab.arrays()) < 3:
+        assert time.monotonic() < deadline, sizes
+        time.sleep(0.1)
+
+    client.send_signal(signal.SIGINT)
+    client.communicate(timeout=60)
+    lab.project.run("cancel", "--all", "--yes")
+
+    assert sizes == [1, 2, 2]
+    assert lab.stand_in.made() == []
 
 
 def test_work_on_a_cluster_goes_on_without_us(lab: Lab, ssh_servers: Servers) -> None:

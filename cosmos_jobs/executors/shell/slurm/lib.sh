@@ -6,7 +6,7 @@
 lock_arrays() {
   mkdir -p "$root/arrays" "$root/batches" && : >> "$root/arrays/.lock" || exit 1
   exec 9< "$root/arrays/.lock"
-  flock --wait 60 9 || { echo "somebody else has been submitting for a minute" >&2; exit 1; }
+  flock --wait 30 9 || { echo "somebody else is submitting" >&2; exit 75; }
 }
 
 # Ask a program of Slurm; what it answers, or why it does not, is in `said`.

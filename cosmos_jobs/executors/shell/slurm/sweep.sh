@@ -6,4 +6,4 @@ judge() {
 }
 
 [ ! -d "$root/arrays" ] || ask squeue --noheader --format=%j || { echo "$said" >&2; exit 75; }
-queued=$(echo ${said:-})
+queued=$(echo $(printf '%s\n' "${said:-}" | grep '^ca_' | sort -u))

@@ -26,7 +26,7 @@ from tests.servers import free_port
 
 NODE = "node"
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
-"""Before a program, it is another user's: `cluster.run(*NOBODY, "sbatch", ...)`."""
+"""What makes a program another user's: `cluster.run(*NOBODY, "sbatch", ...)`."""
 REPOSITORY = Path(__file__).parents[1]
 _PROGRAMS = {
     "munged": "munge",
@@ -41,7 +41,8 @@ _ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
     | {"OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
 )
-# Whatever the machine has: eight GPUs need devices, and any will do.
+# The node is as large as we say (config_overrides), and jobs start within a second.
+# With ReturnToService=2 the node itself would soon undo that it was set down.
 _CONFIG = f"""\
 ClusterName=tests
 SlurmUser=root
@@ -117,7 +118,7 @@ class Cluster:
         for name in ("munge", "spool", "state"):
             (self.folder / name).mkdir(exist_ok=True)
         for number in range(8):
-            # Slurm takes only devices.
+            # Slurm takes only devices, but any of them.
             (self.folder / f"gpu{number}").symlink_to("/dev/null")
         gpus = f"NodeName={NODE} Name=gpu Type=h100 File={self.folder}/gpu[0-7]\n"
         (self.folder / "gres.conf").write_text(gpus)
@@ -138,6 +139,7 @@ class Cluster:
             f"SlurmctldHost={socket.gethostname().partition('.')[0]}(127.0.0.1)",
             f"SlurmctldPort={controller}",
             f"SlurmdPort={node}",
+            # A job that is queued again waits as long as credentials last: two minutes, or 5 s.
             f"AuthInfo=socket={self.folder}/munge/socket,cred_expire=5",
             f"StateSaveLocation={self.folder}/state",
             f"SlurmdSpoolDir={self.folder}/spool",
@@ -153,10 +155,8 @@ class Cluster:
         user = pwd.getpwnam("munge")
         for path in (folder, key):
             os.chown(path, user.pw_uid, user.pw_gid)
-        places = (
-            f"--{each}={folder}/{each[:-5]}" for each in ("key-file", "pid-file", "seed-file")
-        )
-        argv = ("munged", "--foreground", f"--socket={folder}/socket", *places)
+        files = (f"--{each}-file={folder}/{each}" for each in ("key", "pid", "seed"))
+        argv = ("munged", "--foreground", f"--socket={folder}/socket", *files)
         self._launch("munged", *argv, user="munge")
         self._wait((folder / "socket").exists)
 
@@ -248,10 +248,8 @@ class Cluster:
 
     def jobs(self) -> dict[str, str]:
         """Return the states of all jobs and elements of arrays, also of those that have ended."""
-        listed = self.run(
-            *("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
-        ).splitlines()
-        return dict(each.split() for each in listed)
+        query = ("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
+        return dict(each.split() for each in self.run(*query).splitlines())
 
     def cancel_all(self) -> None:
         """Cancel all jobs, and wait until none is left that has not ended."""

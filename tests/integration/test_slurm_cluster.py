@@ -59,7 +59,7 @@ def alive(pid: int) -> bool:
 
 
 def processes(folder: Path) -> set[int]:
-    """The daemons, and whoever else names the folder."""
+    """Return the daemons, and whoever else names the folder."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -37,8 +37,8 @@ def done(root: Path, runs: int) -> WorkflowOperations:
     operations = pending(root, runs)
     jobs, _ = operations.validate([str(root / "jobs")])
     attempt = Attempt("ba_0123456789abcdef", "local", State.SUCCEEDED, 1e9, 1e9 + 60, 0)
-    with operations.store.transaction() as change:
-        change.put_runs(
+    operations.store.change(
+        lambda change: change.put_runs(
             Record(
                 each.run,
                 {each.job: each.place},
@@ -49,6 +49,7 @@ def done(root: Path, runs: int) -> WorkflowOperations:
             )
             for each in jobs[0].expansion.runs
         )
+    )
     for each in jobs[0].expansion.runs:
         video = operations.outputs.folder(each.run.id) / "output.mp4"
         video.parent.mkdir(parents=True)

@@ -25,7 +25,7 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.sites import Site
-from cosmos_jobs.store import Store
+from cosmos_jobs.store import Store, Transaction
 from cosmos_jobs.watches import Watch
 
 
@@ -40,10 +40,14 @@ def outputs(store: Store, found: Outputs) -> tuple[str, ...]:
     for path in sorted(found.root.glob("runs/rs_*/manifest.json")):
         if known.states.get(path.parent.name) is not State.SUCCEEDED:
             new += [each] if (each := _from_manifest(path, names)) else []
-    with store.transaction() as change:
+
+    def add(change: Transaction) -> list[tuple[Record, PromptRecord]]:
         put = [each for each in new if _is_news(change.run(each[0].run.id))]
         change.put_prompts(prompt for _, prompt in put)
         change.put_runs(record for record, _ in put)
+        return put
+
+    put = store.change(add)
     for record, _ in put:
         found.link(record)
     return tuple(record.run.id for record, _ in put)
@@ -161,8 +165,8 @@ def _queued(
     chosen: Mapping[str, tuple[Described, Record]],
     made: Mapping[str, Collection[str]],
 ) -> frozenset[str]:
-    queued = set()
-    with store.transaction() as change:
+    def queue(change: Transaction) -> frozenset[str]:
+        queued = set()
         for run_id, (described, record) in chosen.items():
             known = change.run(run_id)
             if not _adds(known, described.batch.id, made):
@@ -173,4 +177,6 @@ def _queued(
             change.put_prompts([prompts[record.run.prompt_id]])
             change.put_runs([lifecycle.queue(known or record, batch)])
             queued.add(run_id)
-    return frozenset(queued)
+        return frozenset(queued)
+
+    return store.change(queue)

@@ -58,34 +58,47 @@ class Claims:
         Raises AnswerIsNo, with nothing recorded, when a standing prompt is gone.
         """
         found = await self._consult(claim)
-        with self._store.transaction() as change:
-            _check_standing(claim.standing, change)
-            known = {each.run.id: change.run(each.run.id) for each in claim.desired}
-            records: dict[str, Record] = {}
-            for each in claim.desired:
-                before = records.get(each.run.id) or known[each.run.id]
-                files = {name: self._shown(file.path) for name, file in each.files.items()}
-                records[each.run.id] = lifecycle.adopt(before, each, files)
-            queued: dict[str, list[Record]] = {}
-            for run_id, (target, attempts) in claim.starts.items():
-                record = records[run_id]
-                if len(record.attempts) == attempts and record.state not in IN_FLIGHT:
-                    queued.setdefault(target, []).append(record)
-            for target, members in queued.items():
-                records |= self._queue(change, target, members, found, claim)
-            change.put_runs(
-                record for run_id, record in records.items() if record is not known[run_id]
-            )
-            paths = claim.paths.items()
-            change.put_jobs({job: path for job, path in paths if change.job(job) != path})
-            prompts = (self._prompt_record(each, change) for each in claim.sources.values())
-            change.put_prompts(each for each in prompts if change.prompt(each.prompt.id) != each)
+        for run_id, other in found.items():
+            batch = other.batch.id if isinstance(other, Held) else other
+            self.held.setdefault(run_id, set()).add(batch)
+        queued, batches = await asyncio.to_thread(
+            self._store.change, lambda change: self._record(change, claim, found)
+        )
+        self.claimed.update(batches)
         await self._keep(queued, found)
         return frozenset(record.run.id for members in queued.values() for record in members)
 
+    def _record(
+        self, change: Transaction, claim: Claim, found: Mapping[str, Held | str]
+    ) -> tuple[dict[str, list[Record]], set[str]]:
+        """Return the runs that are queued, by target, and the new batches that they are in."""
+        _check_standing(claim.standing, change)
+        known = {each.run.id: change.run(each.run.id) for each in claim.desired}
+        records: dict[str, Record] = {}
+        for each in claim.desired:
+            before = records.get(each.run.id) or known[each.run.id]
+            files = {name: self._shown(file.path) for name, file in each.files.items()}
+            records[each.run.id] = lifecycle.adopt(before, each, files)
+        queued: dict[str, list[Record]] = {}
+        for run_id, (target, attempts) in claim.starts.items():
+            record = records[run_id]
+            if len(record.attempts) == attempts and record.state not in IN_FLIGHT:
+                queued.setdefault(target, []).append(record)
+        claimed: set[str] = set()
+        for target, members in queued.items():
+            now, batches = self._queue(change, target, members, found, claim)
+            records |= now
+            claimed |= batches
+        change.put_runs(record for run_id, record in records.items() if record is not known[run_id])
+        paths = claim.paths.items()
+        change.put_jobs({job: path for job, path in paths if change.job(job) != path})
+        prompts = (self._prompt_record(each, change) for each in claim.sources.values())
+        change.put_prompts(each for each in prompts if change.prompt(each.prompt.id) != each)
+        return queued, claimed
+
     async def _consult(self, claim: Claim) -> dict[str, Held | str]:
         """Ask the machines of each target what they have of the runs that are to start."""
-        known = self._store.snapshot()
+        known = await asyncio.to_thread(self._store.snapshot)
         found: dict[str, Held | str] = {}
         targets: dict[str, list[str]] = {}
         for run_id, (target, _) in claim.starts.items():
@@ -129,7 +142,7 @@ class Claims:
         records: Sequence[Record],
         found: Mapping[str, Held | str],
         claim: Claim,
-    ) -> dict[str, Record]:
+    ) -> tuple[dict[str, Record], set[str]]:
         joined: dict[str, Record] = {}
         before: dict[str, str] = {}
         for record in records:
@@ -142,20 +155,16 @@ class Claims:
                     joined[run_id] = lifecycle.queue(record, other.batch)
                 case Held():
                     before[run_id] = other.batch.id
-        for run_id, other in found.items():
-            batch = other.batch.id if isinstance(other, Held) else other
-            self.held.setdefault(run_id, set()).add(batch)
         fresh = [record for record in records if record.run.id not in joined]
         batches = self._grouped(target, fresh, before, claim.sources)
         change.put_batches(batches)
-        self.claimed.update(batch.id for batch in batches)
         by_id = {record.run.id: record for record in fresh}
         queued = {
             run_id: lifecycle.queue(by_id[run_id], batch)
             for batch in batches
             for run_id in batch.runs
         }
-        return joined | queued
+        return joined | queued, {batch.id for batch in batches}
 
     def _grouped(
         self,

@@ -9,7 +9,7 @@ from cosmos_jobs.errors import AnswerIsNo, UsageError
 from cosmos_jobs.model import IN_FLIGHT, PromptRecord, Record, Snapshot
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import Project
-from cosmos_jobs.store import Store
+from cosmos_jobs.store import Store, Transaction
 from cosmos_jobs.upscaling import RUN
 
 SHOWN = 10
@@ -106,8 +106,9 @@ def delete(project: Project, store: Store, going: Doomed, *, keep_outputs: bool)
     the folders in outputs/runs/ and the links to them stay.
     """
     outputs = Outputs(project.outputs)
-    gone = []
-    with store.transaction() as change:
+
+    def remove(change: Transaction) -> list[Record]:
+        gone = []
         for each in going.runs:
             now = change.run(each.run.id)
             if now is not None and not _is_busy(now, project, force=going.force):
@@ -117,6 +118,9 @@ def delete(project: Project, store: Store, going: Doomed, *, keep_outputs: bool)
         left = change.prompts_with_runs()
         prompts = [each.prompt.id for each in going.prompts]
         change.remove("prompts", [each for each in prompts if each not in left])
+        return gone
+
+    gone = store.change(remove)
     if keep_outputs:
         return len(gone), 0
     freed = sum(outputs.size(each.run.id) for each in gone)

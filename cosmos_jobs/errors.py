@@ -5,6 +5,7 @@ CosmosJobsError
 ├── UsageError          2    a name on the command line that does not exist
 ├── InvalidFiles        3    job or project files with problems, all of them at once
 ├── StoreError          4    the state file is corrupt, too new or being written
+│   └── StoreAway            where it is kept does not answer, for now
 ├── HostError           5    a machine or a scheduler
 │   ├── NoContact            it does not answer: what runs there goes on, unseen
 │   │   └── ConnectionLost       it did until just now: what was begun may be done
@@ -61,6 +62,10 @@ class StoreError(CosmosJobsError):
     """The store cannot be read or written; what is on disk is left as it is."""
 
     exit_code = 4
+
+
+class StoreAway(StoreError):
+    """A shared state does not answer, for now: nothing is known of it but the last copy."""
 
 
 class HostError(CosmosJobsError):

@@ -24,7 +24,7 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.outputs import MANIFEST, Outputs
 from cosmos_jobs.project import FOLDER, Project
-from cosmos_jobs.store import Store
+from cosmos_jobs.store import Store, Transaction
 
 STATE = "state.json"
 LOG = "log.txt"
@@ -72,7 +72,7 @@ def store(project: Project, ours: Store, path: Path) -> Imported:
     no store, StoreError for a damaged or newer one.
     """
     path = located(path)
-    if path.resolve() == ours.path.resolve():
+    if path.resolve() == Path(ours.file.name).resolve():
         raise UsageError(f"{path} is this project's own store", hint="name another project's")
     other = Store(path)
     theirs, known = other.snapshot(), ours.snapshot()
@@ -86,7 +86,8 @@ def store(project: Project, ours: Store, path: Path) -> Imported:
     enhanced = list(taking.enhanced())
     outputs = Outputs(project.outputs)
     new = [_with_video(each, outputs, Outputs(beside / "outputs")) for each in records]
-    with ours.transaction() as change:
+
+    def add(change: Transaction) -> tuple[list[PromptRecord], list[Record]]:
         news = [each for each in new if change.run(each.run.id) is None]
         fresh = [each for key, each in prompts.items() if change.prompt(key) is None]
         change.put_prompts(fresh)
@@ -95,6 +96,9 @@ def store(project: Project, ours: Store, path: Path) -> Imported:
         tried = dict.fromkeys(each.batch for record in news for each in record.attempts)
         change.put_batches(batches[each] for each in tried if change.batch(each) is None)
         change.put_runs(news)
+        return fresh, news
+
+    fresh, news = ours.change(add)
     for record in news:
         if record.output:
             _link(outputs, record)

@@ -14,7 +14,7 @@ from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import Project, Target
 from cosmos_jobs.protocols import Swept
 from cosmos_jobs.sites import Access, open_sites
-from cosmos_jobs.store import Store
+from cosmos_jobs.store import Store, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,11 @@ def _given_up(
     store: Store, leaving: Iterable[tuple[str, Record]], targets: Mapping[str, object]
 ) -> tuple[list[tuple[Record, str, str]], int]:
     """Take runs out of jobs in the store; return what is left of each, its job and old place."""
-    left: list[tuple[Record, str, str]] = []
-    in_flight = 0
-    with store.transaction() as change:
+    leaving = tuple(leaving)
+
+    def give_up(change: Transaction) -> tuple[list[tuple[Record, str, str]], int]:
+        left: list[tuple[Record, str, str]] = []
+        in_flight = 0
         for job, known in leaving:
             record = change.run(known.run.id)
             if record is None or job not in record.jobs:
@@ -96,7 +98,9 @@ def _given_up(
             left.append((without, job, record.jobs[job]))
             change.put_runs([without])
         change.remove("runs", [record.run.id for record, _, _ in left if not record.jobs])
-    return left, in_flight
+        return left, in_flight
+
+    return store.change(give_up)
 
 
 def _working_files(project: Project, known: Snapshot) -> int:

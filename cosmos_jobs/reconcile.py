@@ -114,7 +114,7 @@ class Reconciler:
 
     async def restore(self, run_ids: Collection[str]) -> None:
         """Fetch again what runs have made, where their machine still has it as it was."""
-        self._known = self._store.snapshot()
+        await self._look()
         batches: dict[str, list[str]] = {}
         for run_id in run_ids:
             if last := self._known.runs[run_id].last:
@@ -139,7 +139,7 @@ class Reconciler:
 
     async def log(self, batch: Batch, tell: Callable[[bytes], None], *, follow: bool) -> None:
         """Tell a batch's log part by part, with `follow` until it has ended."""
-        self._known = self._store.snapshot()
+        await self._look()
         watch = self._watch(batch)
         if watch.site is None:
             raise HostError(f"no machine has {batch.id} yet", hint="start it: cosmos-jobs watch")
@@ -172,11 +172,11 @@ class Reconciler:
         yet, records what came of all, and lets the cancellation pass.
         """
         try:
-            while self._find(wanted):
+            while await self._find(wanted):
                 began = time.monotonic()
                 self._staff(until)
                 self._check_tasks()
-                if self._record() and self._fail_fast:
+                if await self._record() and self._fail_fast:
                     self.gave_up = True
                     await self._stop(everywhere=True)
                 self._tell()
@@ -192,7 +192,7 @@ class Reconciler:
             raise
         finally:
             await self._dismiss()
-        self._note_trouble()
+        await self._note_trouble()
 
     async def close(self) -> None:
         """Tell the machines which batches we are done with, and let go of them."""
@@ -203,7 +203,8 @@ class Reconciler:
                         await site.executor.release(batches)
         await self._fleet.close()
         if self._logs:
-            known = self._store.snapshot().batches.values()
+            await self._look()
+            known = self._known.batches.values()
             self._logs.forget({batch.id for batch in known if batch.done})
 
     def troubles(self) -> tuple[HostError, ...]:
@@ -217,9 +218,13 @@ class Reconciler:
         hosts = (site.host for site in self._fleet.all())
         return tuple(f"{host.name}: {host.traffic}" for host in hosts if hasattr(host, "traffic"))
 
-    def _find(self, wanted: Collection[str]) -> bool:
+    async def _look(self) -> None:
+        """Read the store; one that is shared may take long to answer."""
+        self._known = await asyncio.to_thread(self._store.snapshot)
+
+    async def _find(self, wanted: Collection[str]) -> bool:
         """Watch the batches in flight; forget the settled. Looks in the store when none is left."""
-        self._known = self._store.snapshot()
+        await self._look()
         for batch_id in [each for each, watch in self._watches.items() if watch.settled]:
             del self._watches[batch_id]
         if not self._watches:
@@ -380,7 +385,7 @@ class Reconciler:
     async def _feed(self, site: Site, until: Until) -> None:
         """Give a machine batches while it has room; who claimed them does not matter."""
         while True:
-            watches = [] if site.trouble else self._next(site, until)
+            watches = [] if site.trouble else await self._next(site, until)
             if not watches:
                 await asyncio.sleep(FEED_PAUSE_S)
                 continue
@@ -411,30 +416,38 @@ class Reconciler:
                 elif watch.claimed or watch.looked:
                     yield watch
 
-    def _next(self, site: Site, until: Until) -> list[Watch]:
+    async def _next(self, site: Site, until: Until) -> list[Watch]:
         """Return the batches that a machine is given next, together."""
         out = sum(watch.is_out and not watch.is_final for watch in self._at(site))
         room = site.target.slots + site.ahead - out
         if until is Until.SUBMITTED:
             room = site.executor.at_once
         taken: list[Watch] = []
-        for watch in self._queued(site):
+        for watch in [*self._queued(site)]:
             if len(taken) >= min(room, site.executor.at_once):
                 break
-            if watch.site is site or self._assign(watch, site):
+            if watch.site is site or await self._assign(watch, site):
                 taken.append(watch)
-        return taken
+        # One may have been given to another machine while the store was written.
+        return [watch for watch in taken if watch.site is site]
 
-    def _assign(self, watch: Watch, site: Site) -> bool:
-        """Note which machine gets a batch, unless another process has noted one meanwhile."""
-        with self._store.transaction() as change:
+    async def _assign(self, watch: Watch, site: Site) -> bool:
+        """Note which machine gets a batch, unless another one was noted meanwhile."""
+        before = watch.batch.host
+
+        def note(change: Transaction) -> Batch | None:
             batch = change.batch(watch.batch.id)
             if batch is None or not _in_flight(change, batch):
-                watch.ended.update(watch.batch.runs)
-                return False
-            if batch.host in ("", watch.batch.host):
+                return None
+            if batch.host in ("", before):
                 batch = replace(batch, host=site.name)
                 change.put_batches([batch])
+            return batch
+
+        batch = await asyncio.to_thread(self._store.change, note)
+        if batch is None:
+            watch.ended.update(watch.batch.runs)
+            return False
         watch.batch, watch.submissions = batch, 0
         sites = self._fleet.of(batch.target)
         watch.site = next((each for each in sites if each.name == batch.host), None)
@@ -475,20 +488,42 @@ class Reconciler:
 
     # --- record ---------------------------------------------------------------------------
 
-    def _record(self) -> bool:
+    async def _record(self) -> bool:
         """Write what is new in one transaction and tell it; return whether a run failed."""
-        news = [(watch, ids) for watch in self._watches.values() if (ids := watch.news())]
+        news = [
+            (watch, watch.copy(), ids) for watch in self._watches.values() if (ids := watch.news())
+        ]
         if not news:
             return False
         began = time.monotonic()
-        with self._store.transaction() as change:
-            records = [each for watch, ids in news for each in _observe(change, watch, ids)]
+        records = await self._observed(news)
         self._write_s = time.monotonic() - began
-        for watch, _ in news:
+        for watch, _, _ in news:
             if watch.settled and watch.site and watch.is_out:
                 self._finished.setdefault(watch.site, []).append(watch.batch.id)
         self._report(records)
         return any(record.state is State.FAILED for record in records)
+
+    async def _observed(self, news: Sequence[tuple[Watch, Watch, Sequence[str]]]) -> list[Record]:
+        """Put what copies of watches tell of runs; return the records that changed.
+
+        The machines are looked at on while the store is written.
+        """
+
+        def put(change: Transaction) -> tuple[list[Watch], list[Record]]:
+            told = [copy.copy() for _, copy, _ in news]
+            changed = [
+                each
+                for copy, (_, _, ids) in zip(told, news, strict=True)
+                for each in _observe(change, copy, ids)
+            ]
+            return told, changed
+
+        told, changed = await asyncio.to_thread(self._store.change, put)
+        for (watch, _, _), copy in zip(news, told, strict=True):
+            watch.recorded = copy.recorded
+            watch.ended |= copy.ended
+        return changed
 
     def _report(self, records: Iterable[Record]) -> None:
         """Tell what has become of runs."""
@@ -519,7 +554,7 @@ class Reconciler:
     def _say(self, message: str) -> None:
         self._notify(Event(Kind.NOTE, reason=message))
 
-    def _note_trouble(self) -> None:
+    async def _note_trouble(self) -> None:
         """Record of what is on machines in trouble what that is."""
         left = [
             (watch, watch.site.trouble)
@@ -528,7 +563,8 @@ class Reconciler:
         ]
         if not left:
             return
-        with self._store.transaction() as change:
+
+        def note(change: Transaction) -> None:
             for watch, trouble in left:
                 reason = trouble.message
                 records = [change.run(run_id) for run_id in watch.batch.runs]
@@ -539,6 +575,8 @@ class Reconciler:
                     and (after := lifecycle.unseen(record, watch.batch, reason)) is not record
                 )
 
+        await asyncio.to_thread(self._store.change, note)
+
     # --- stop -----------------------------------------------------------------------------
 
     async def cancel(self, run_ids: Collection[str]) -> None:
@@ -548,16 +586,16 @@ class Reconciler:
         the project no longer has is given up. Raises HostError, once all other
         machines have been asked, when one cannot be.
         """
-        self._find(run_ids)
-        self._give_up()
-        self._withdraw(self._watches.values())
+        await self._find(run_ids)
+        await self._give_up()
+        await self._withdraw(self._watches.values())
         trouble: HostError | None = None
         for site in {watch.site for watch in self._watches.values() if watch.site}:
             try:
                 await self._end(site, list(self._at(site)), kill=True)
             except HostError as error:
                 trouble = error
-        self._record()
+        await self._record()
         if trouble:
             raise trouble
 
@@ -567,7 +605,7 @@ class Reconciler:
         Of what other machines have it only withdraws what has not begun there.
         """
         own = [w for w in self._watches.values() if w.claimed and not w.settled]
-        self._withdraw(own)
+        await self._withdraw(own)
         for site in {watch.site for watch in own if watch.site}:
             if site.is_silent:
                 continue
@@ -577,7 +615,7 @@ class Reconciler:
             with suppress(HostError, TimeoutError):
                 async with asyncio.timeout(None if site.is_here else STOP_TIMEOUT_S):
                     await self._end(site, ended, kill=kill)
-        self._record()
+        await self._record()
 
     async def _end(self, site: Site, watches: Sequence[Watch], *, kill: bool) -> None:
         """End batches on a machine, and fetch what they made before."""
@@ -594,33 +632,45 @@ class Reconciler:
             for run_id in self._collector.due(watch):
                 await self._fetch(site, watch, run_id)
 
-    def _withdraw(self, watches: Iterable[Watch]) -> None:
+    async def _withdraw(self, watches: Iterable[Watch]) -> None:
         """End batches that no machine was given, in one write: now nobody gives them to one."""
         unassigned = [watch for watch in watches if watch.site is None]
         if not unassigned:
             return
-        changed: list[Record] = []
-        with self._store.transaction() as change:
+
+        def end(change: Transaction) -> tuple[list[Watch], list[Record]]:
+            told, changed = [], []
             for watch in unassigned:
-                watch.batch = change.batch(watch.batch.id) or watch.batch
-                if not watch.batch.host:
-                    watch.status = Status(Life.CANCELLED)
-                    changed += _observe(change, watch, watch.batch.runs)
+                copy = watch.copy()
+                copy.batch = change.batch(watch.batch.id) or watch.batch
+                if not copy.batch.host:
+                    copy.status = Status(Life.CANCELLED)
+                    changed += _observe(change, copy, copy.batch.runs)
+                told.append(copy)
+            return told, changed
+
+        told, changed = await asyncio.to_thread(self._store.change, end)
         self._report(changed)
-        for watch in unassigned:
+        for watch, copy in zip(unassigned, told, strict=True):
+            watch.batch, watch.status, watch.recorded = copy.batch, copy.status, copy.recorded
+            watch.ended |= copy.ended
             # Another process was quicker.
             watch.site = self._fleet.site_of(watch.batch) if watch.batch.host else None
 
-    def _give_up(self) -> None:
+    async def _give_up(self) -> None:
         """End, in the store, batches on machines that the project no longer has."""
         if not self._homeless:
             return
-        changed: list[Record] = []
-        with self._store.transaction() as change:
+
+        def end(change: Transaction) -> list[Record]:
+            changed: list[Record] = []
             for batch_id in self._homeless:
                 batch = self._known.batches[batch_id]
                 watch = Watch(batch, None, engine_named(batch.engine), status=GIVEN_UP)
                 changed += _observe(change, watch, batch.runs)
+            return changed
+
+        changed = await asyncio.to_thread(self._store.change, end)
         self._homeless.clear()
         self._report(changed)
 

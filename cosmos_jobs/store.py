@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
+import secrets
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -14,56 +18,68 @@ from tinydb import TinyDB
 from tinydb.storages import Storage
 from tinydb.table import Table
 
-from cosmos_jobs import documents, files
+from cosmos_jobs import documents
 from cosmos_jobs.documents import Document
 from cosmos_jobs.errors import StoreError
 from cosmos_jobs.model import Batch, Enhanced, PromptRecord, Record, Snapshot
+from cosmos_jobs.protocols import Content, StateFile, Unwritten
+from cosmos_jobs.statefiles.local import LocalFile
 
 FORMAT = 1
-LOCK_TIMEOUT_S = 30.0
+PATIENCE_S = 120.0
+REMEMBERED = 256
+"""How many of the last writes a state tells of: who does not know whether it wrote looks there."""
+
+_LONGEST_PAUSE_S = 1.0
 
 Tables: TypeAlias = dict[str, dict[str, Document]]
 _Value = TypeVar("_Value")
+_Result = TypeVar("_Result")
+
+_EMPTY: Tables = {"meta": {"store": {"lineage": "", "serial": 0, "format": FORMAT}}}
 
 
 class Store:
-    """The prompts, runs and batches of a project in `path`, with its backup and lock beside it.
+    """The prompts, runs and batches of a project, in a state file; a Path is a local one.
 
-    Every error of the file or its lock is a StoreError; what is on disk is
-    then as it was. Several threads may use one.
+    Every error of the file or its lock is a StoreError; what is kept is then
+    as it was. `client` is told to others as the one who wrote. Several threads
+    may use one.
     """
 
-    def __init__(self, path: Path, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
-        self.path = path
-        self.backup = path.with_name(path.name + ".bak")
-        self._lock_timeout_s = lock_timeout_s
-        self._mark: tuple[int, int, int] | None = None
-        self._tables: Tables = {}
+    def __init__(self, file: StateFile | Path, client: str = "") -> None:
+        self.file = LocalFile(file) if isinstance(file, Path) else file
+        self._client = client
+        self._mark = ""
+        self._tables: Tables = _EMPTY
+        self._looked = -math.inf
         # What is in memory belongs together: the tables of one write, and its mark.
-        self._guard = threading.RLock()
+        self._guard = threading.Lock()
+        self._turn = threading.RLock()
 
     def snapshot(self) -> Snapshot:
         """Return all that is known; an absent file is an empty store."""
-        with self._guard:
-            return self._snapshot()
-
-    def _snapshot(self) -> Snapshot:
-        meta = self._load()["meta"]["store"]
-        runs = self.table("runs")
+        tables = self._load()
+        meta = tables["meta"]["store"]
+        runs = tables.get("runs", {})
         try:
             states = {key: documents.STATES[each["state"]] for key, each in runs.items()}
             sizes = {key: each["output"]["size"] for key, each in runs.items() if "output" in each}
-            jobs = {key: each["path"] for key, each in self.table("jobs").items()}
+            jobs = {key: each["path"] for key, each in tables.get("jobs", {}).items()}
         except (KeyError, TypeError) as error:
             raise self.damaged("a record is not as it should be") from error
+
+        def decoded(name: str, decode: Callable[[str, Document], _Value]) -> _Decoded[_Value]:
+            return _Decoded(tables.get(name, {}), decode, self.damaged)
+
         return Snapshot(
-            _Decoded(self, "runs", documents.record),
+            decoded("runs", documents.record),
             states,
-            _Decoded(self, "prompts", documents.prompt_record),
-            _Decoded(self, "batches", documents.batch),
+            decoded("prompts", documents.prompt_record),
+            decoded("batches", documents.batch),
             jobs,
             sizes,
-            _Decoded(self, "enhanced", documents.enhanced),
+            decoded("enhanced", documents.enhanced),
             meta["lineage"],
             meta["serial"],
         )
@@ -72,56 +88,97 @@ class Store:
         """Return the documents of a table as last read."""
         return self._tables.get(name, {})
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Lock the store, let many records be changed, write once; an error writes nothing.
+    def change(self, work: Callable[[Transaction], _Result]) -> _Result:
+        """Let `work` change many records, write them at once and return its result.
 
-        Hold it for milliseconds: every other writer waits.
+        An error of `work` writes nothing. It decides by what the transaction
+        tells, and may be called again: when others wrote first, or when it is
+        not known whether it was written. It takes milliseconds: others wait.
         """
-        with self._locked():
-            change = Transaction(dict(self._load()))
-            yield change
+        tried: dict[str, tuple[int, _Result]] = {}
+        deadline = time.monotonic() + PATIENCE_S
+        with self._turn:
+            for number in itertools.count():
+                try:
+                    return self._change(work, tried)
+                except Unwritten as why:
+                    # Writers that met once do not meet again in step.
+                    pause = random.uniform(0, min(_LONGEST_PAUSE_S, 0.02 * 2.0**number))  # noqa: S311
+                    if time.monotonic() + pause > deadline:
+                        raise self._unwritten(why) from why
+                    time.sleep(pause)
+        raise AssertionError
+
+    def _change(
+        self, work: Callable[[Transaction], _Result], tried: dict[str, tuple[int, _Result]]
+    ) -> _Result:
+        with self.file.writing(self._mark) as writing:
+            tables = self._taken(self._mark, writing.found)
+            if (landed := self._landed(tables, tried)) is not None:
+                return tried[landed][1]
+            change = Transaction(dict(tables))
+            result = work(change)
             if change.changed:
-                self._commit(change.tables())
+                write = secrets.token_hex(6)
+                tables = change.tables(write, self._client, time.time())
+                tried[write] = tables["meta"]["store"]["serial"], result
+                self._keep(tables, writing.write(orjson.dumps(tables)))
+        return result
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        # Readers never lock, and filelock takes 50 ms to import.
-        from filelock import FileLock, Timeout
-
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.path}.lock", timeout=self._lock_timeout_s):
-                # What a killed writer left; nobody else writes now.
-                for stale in self.path.parent.glob(f".*.{self.path.name}*"):
-                    stale.unlink()
-                yield
-        except Timeout as error:
+    def _landed(self, tables: Tables, tried: Mapping[str, tuple[int, object]]) -> str | None:
+        """Return which of our writes was written after all, if one was; it is one at most."""
+        if not tried:
+            return None
+        meta = tables["meta"]["store"]
+        known = meta.get("writes", ())
+        for write in tried:
+            if write in known:
+                return write
+        if meta["serial"] - min(serial for serial, _ in tried.values()) >= len(known):
             raise StoreError(
-                f"{self.path} is being written by another process", hint="try again in a moment"
-            ) from error
-        except OSError as error:
-            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
+                f"{self.file.name} has moved on so far that it does not tell"
+                " whether the last change was written",
+                hint="look, then repeat: cosmos-jobs status",
+            )
+        return None
+
+    def _unwritten(self, why: Unwritten) -> StoreError:
+        return StoreError(
+            f"{self.file.name} could not be written for {PATIENCE_S:.0f} s: {why}",
+            hint="try again in a moment; cosmos-jobs state lock-info tells who writes",
+        )
 
     def _load(self) -> Tables:
         with self._guard:
-            return self._read()
+            mark, tables, looked = self._mark, self._tables, self._looked
+        if time.monotonic() - looked < self.file.fresh_s:
+            return tables
+        return self._taken(mark, self.file.read(mark))
 
-    def _read(self) -> Tables:
-        try:
-            mark = _mark(self.path)
-            if mark != self._mark:
-                self._tables, self._mark = self._parsed(self.path.read_bytes()), mark
-        except FileNotFoundError:
-            if self.backup.exists():
-                raise self.damaged("it is gone") from None
-            self._mark = None
-            self._tables = {"meta": {"store": {"lineage": "", "serial": 0, "format": FORMAT}}}
-        except OSError as error:
-            raise StoreError(f"cannot read {self.path}: {error.strerror}") from error
-        return self._tables
+    def _taken(self, mark: str, found: Content | None) -> Tables:
+        """Return the tables of what was found by someone who had the one with `mark`."""
+        tables = None if found is None else self._read(found)
+        with self._guard:
+            # A reader may be slower than a writer.
+            if self._mark == mark:
+                self._looked = time.monotonic()
+                if found is not None and tables is not None:
+                    self._mark, self._tables = found.mark, tables
+            return self._tables
 
-    def _parsed(self, data: bytes) -> Tables:
+    def _keep(self, tables: Tables, mark: str) -> None:
+        with self._guard:
+            self._tables, self._mark, self._looked = tables, mark, time.monotonic()
+
+    def _read(self, found: Content) -> Tables:
+        if found.data is not None:
+            return self.parsed(found.data)
+        if found.is_lost:
+            raise self.damaged("it is gone")
+        return _EMPTY
+
+    def parsed(self, data: bytes) -> Tables:
+        """Return the tables of a state file's bytes; StoreError for what is none."""
         try:
             tables: Tables = orjson.loads(data)
             meta = tables["meta"]["store"]
@@ -133,25 +190,15 @@ class Store:
             raise self.damaged("it is not a whole state file")
         if found > FORMAT:
             raise StoreError(
-                f"{self.path} has format {found}; this cosmos-jobs knows up to {FORMAT}",
+                f"{self.file.name} has format {found}; this cosmos-jobs knows up to {FORMAT}",
                 hint="upgrade: pip install --upgrade cosmos-jobs",
             )
         return tables
 
     def damaged(self, why: str) -> StoreError:
         """Return the error of a file that cannot be trusted: it names the backup."""
-        if self.backup.exists():
-            hint = f"look at its backup, then restore it: cp {self.backup} {self.path}"
-        else:
-            hint = f"there is no backup; move {self.path} away to start with an empty store"
-        return StoreError(f"{self.path} is damaged: {why}; nothing was changed", hint=hint)
-
-    def _commit(self, tables: Tables) -> None:
-        if self.path.exists():
-            files.link(self.path, self.backup)
-        files.write(self.path, orjson.dumps(tables))
-        with self._guard:
-            self._tables, self._mark = tables, _mark(self.path)
+        message = f"{self.file.name} is damaged: {why}; nothing was changed"
+        return StoreError(message, hint=self.file.restoring())
 
 
 class Transaction:
@@ -236,19 +283,25 @@ class Transaction:
                 lambda documents: [documents.pop(each, None) for each in gone]
             )
 
-    def tables(self) -> Tables:
-        """Return everything, as the next write: the same lineage, one serial later."""
+    def table(self, name: str) -> Mapping[str, Document]:
+        """Return the documents of a table."""
+        return self._storage.tables.get(name, {})
+
+    def tables(self, write: str, client: str, now: float) -> Tables:
+        """Return everything, as the next write: the same lineage, one serial later.
+
+        `write` is this one's name among the last ones, `client` who writes it.
+        """
         meta = self._get("meta", "store") or {}
-        self._put(
-            "meta",
-            {
-                "store": {
-                    "format": FORMAT,
-                    "lineage": meta.get("lineage") or str(uuid.uuid4()),
-                    "serial": meta.get("serial", 0) + 1,
-                }
-            },
-        )
+        made = {
+            "format": FORMAT,
+            "lineage": meta.get("lineage") or str(uuid.uuid4()),
+            "serial": meta.get("serial", 0) + 1,
+            "writes": [*meta.get("writes", ()), write][-REMEMBERED:],
+            "written": int(now),
+            "client": client,
+        }
+        self._put("meta", {"store": made})
         return self._storage.tables
 
     def _get(self, table: str, document_id: str) -> Document | None:
@@ -292,18 +345,17 @@ class _Database(TinyDB):
         return table
 
 
-def _mark(path: Path) -> tuple[int, int, int]:
-    """Return what tells one written state file from the next; each is a new file."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
 class _Decoded(Mapping[str, _Value]):
     """A table whose documents become values when they are asked for: most never are."""
 
-    def __init__(self, store: Store, name: str, decode: Callable[[str, Document], _Value]) -> None:
-        self._damaged = store.damaged
-        self._documents = store.table(name)
+    def __init__(
+        self,
+        table: Mapping[str, Document],
+        decode: Callable[[str, Document], _Value],
+        damaged: Callable[[str], StoreError],
+    ) -> None:
+        self._damaged = damaged
+        self._documents = table
         self._decode = decode
 
     def __getitem__(self, key: str) -> _Value:

@@ -15,7 +15,7 @@ from cosmos_jobs import files
 from cosmos_jobs.model import Record, Snapshot, State
 from cosmos_jobs.outputs import MANIFEST, Outputs
 from cosmos_jobs.project import Project
-from cosmos_jobs.store import Store
+from cosmos_jobs.store import Store, Transaction
 
 LOG = "log.txt"
 GIVEN_UP = "verify found its video missing or damaged"
@@ -306,14 +306,18 @@ def _repaired(
 ) -> list[Finding]:
     """Repair what is safe; return the findings with a note of what was."""
     broken = {each.id for each in findings if each.kind in VIDEO}
-    given_up = set()
-    with store.transaction() as change:
+
+    def give_up(change: Transaction) -> set[str]:
+        given_up = set()
         for run_id in broken:
             now = change.run(run_id)
             # Somebody may be making it again just now.
             if now is not None and now == seen.runs[run_id]:
                 change.put_runs([replace(now, state=State.LOST, reason=GIVEN_UP, output=None)])
                 given_up.add(run_id)
+        return given_up
+
+    given_up = store.change(give_up)
     for each in findings:
         # Others may have put a file there: none is ever replaced.
         if each.kind is Kind.MISSING_LINK and not os.path.lexists(each.path):

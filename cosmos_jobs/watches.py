@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cosmos_jobs.model import Batch, Lane, Life, Outcome, Output, State, Status
 from cosmos_jobs.protocols import Engine
@@ -42,6 +42,15 @@ class Watch:
     fetching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     recorded: tuple[object, ...] = ()
+
+    def copy(self) -> Watch:
+        """Return it as it is now, whatever is learnt meanwhile."""
+        return replace(
+            self,
+            outcomes=dict(self.outcomes),
+            outputs=dict(self.outputs),
+            ended=set(self.ended),
+        )
 
     @property
     def settled(self) -> bool:

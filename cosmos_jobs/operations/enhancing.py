@@ -89,11 +89,12 @@ class Enhancing(Base):
         wanted = [each for each in records if keys[each.prompt.id] not in kept]
         requests = [self._request(keys[each.prompt.id], each) for each in wanted]
         answers = self._ask(enhancer, requests, replacing=force)
-        made = []
-        with self.store.transaction() as change:
+
+        def write(change: Transaction) -> tuple[Enhancement, ...]:
             if not create_new:
                 _replaceable(records, change.prompts_with_runs())
             recorder = _Recorder(change, enhancer.name, create_new=create_new)
+            made = []
             for each in records:
                 key = keys[each.prompt.id]
                 answer = answers.get(key, Answer())
@@ -102,7 +103,9 @@ class Enhancing(Base):
                 draft = Enhancement(each, text.text if text else "", answer.reason)
                 made.append(recorder.add(draft))
             recorder.write()
-        return tuple(made)
+            return tuple(made)
+
+        return self.store.change(write)
 
     def draft_enhancements(
         self, prompt_ids: Sequence[str], *, enhancement_model: str | None = None, call: bool = False
@@ -173,8 +176,7 @@ class Enhancing(Base):
 
     def _keep(self, texts: Collection[Enhanced], *, replacing: bool) -> None:
         if texts:
-            with self.store.transaction() as change:
-                change.put_enhanced(texts, replacing=replacing)
+            self.store.change(lambda change: change.put_enhanced(texts, replacing=replacing))
 
 
 class _Recorder:

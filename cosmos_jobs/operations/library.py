@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cosmos_jobs.deleting import Doomed
     from cosmos_jobs.exports import Exported
     from cosmos_jobs.importing import Imported
+    from cosmos_jobs.store import Transaction
     from cosmos_jobs.verify import Verified
 
 STARS = range(1, 6)
@@ -47,10 +48,11 @@ class Library(JobFiles):
         """
         if stars is not None and stars not in STARS:
             raise ValueError(f"a rating is 1 to 5 stars, not {stars}")
-        with self.store.transaction() as change:
-            full = unique(run_id, self.store.table("runs"), "run")
+
+        def give(change: Transaction) -> Record:
+            full = unique(run_id, change.table("runs"), "run")
             record = change.run(full)
-            assert record is not None  # noqa: S101 - nobody else writes now
+            assert record is not None  # noqa: S101 - it is in the table
             if stars is not None and record.output is None:
                 raise UsageError(
                     f"{full} has no video to rate: it is {record.state}",
@@ -59,7 +61,9 @@ class Library(JobFiles):
             rated = replace(record, rating=stars)
             if rated != record:
                 change.put_runs([rated])
-        return rated
+            return rated
+
+        return self.store.change(give)
 
     def verify(
         self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cosmos_jobs import asked, naming, schema, unwritten
 from cosmos_jobs import project as projects
@@ -27,6 +27,9 @@ from cosmos_jobs.model import (
 from cosmos_jobs.operations.base import unique, wait
 from cosmos_jobs.operations.flight import Flight
 from cosmos_jobs.operations.jobs import Hashing
+
+if TYPE_CHECKING:
+    from cosmos_jobs.store import Transaction
 
 Weights: TypeAlias = Mapping[str, float] | Sequence[float]
 """Weights of controls, 0 to 1: by name, or four of them for vis, edge, depth and seg."""
@@ -73,12 +76,13 @@ class Prompts(Flight):
             _check_name(name)
         source = unwritten.prompt(self.project, text, str(video), negative, hashing)
         prompt_id = source.prompt.id
-        with self.store.transaction() as change:
+
+        def record(change: Transaction) -> PromptRecord:
             before = change.prompt(prompt_id)
-            # Nobody else writes now, and names alone are read quickly.
+            # Names alone are read quickly.
             others = {
                 str(each.get("name")): key
-                for key, each in self.store.table("prompts").items()
+                for key, each in change.table("prompts").items()
                 if key != prompt_id
             }
             if name in others and not (before and before.name == name):
@@ -91,7 +95,9 @@ class Prompts(Flight):
             after = self._prompt_record(replace(source, name=made), before)
             if after != before:
                 change.put_prompts([after])
-        return after
+            return after
+
+        return self.store.change(record)
 
     def _prompt_record(self, source: Source, before: PromptRecord | None) -> PromptRecord:
         root = self.project.root

@@ -142,8 +142,9 @@ def stored(here: Shell, text: str) -> str:
     assert not isinstance(file, Unusable)
     prompt = identity.prompt(text, "", {"color": file.sha256})
     where = {"color": str(path.relative_to(here.root))}
-    with here.operations().store.transaction() as change:
-        change.put_prompts([PromptRecord(prompt, text, "test", where, file.frames)])
+    here.operations().store.change(
+        lambda change: change.put_prompts([PromptRecord(prompt, text, "test", where, file.frames)])
+    )
     return prompt.id
 
 

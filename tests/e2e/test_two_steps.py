@@ -368,10 +368,11 @@ def test_ten_thousand_prompts_stay_quick_and_readable(project: Project) -> None:
     ops = WorkflowOperations(projects.load(project.root))
     first = ops.get_prompt(prompt_id)
     prompts = [identity.prompt(f"pier {n}", "", first.prompt.inputs) for n in range(10_000)]
-    with ops.store.transaction() as change:
-        change.put_prompts(
+    ops.store.change(
+        lambda change: change.put_prompts(
             PromptRecord(each, f"pier-{n}", "a", first.files, 3) for n, each in enumerate(prompts)
         )
+    )
     ids = project.root / "ids.txt"
     ids.write_text("".join(f"{each.id}\n" for each in prompts))
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cosmos_jobs.errors import AnswerIsNo, UsageError
 from cosmos_jobs.model import Event, Kind, PromptRecord, Record, State
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.protocols import Answer, Request
+from cosmos_jobs.store import Transaction
 from tests.e2e.conftest import damage, film, frames
 
 TEXT = "A pier at golden hour"
@@ -212,11 +214,12 @@ def test_a_batch_shares_its_weights_and_says_which_prompt_failed(ops: WorkflowOp
 
 def test_a_run_has_one_place_and_no_other_run_takes_it(ops: WorkflowOperations) -> None:
     first, second = made(ops), made(ops, video="clips/b")
-    with ops.store.transaction() as change:
-        change.put_prompts(
+    ops.store.change(
+        lambda change: change.put_prompts(
             PromptRecord(each.prompt, "same", each.video, each.files, each.frames)
             for each in ops.list_prompts()
         )
+    )
 
     found = ops.batch_inference([first, second], {"edge": 1}, batch_name="night", **SMALL)
     again = ops.batch_inference([second, first], {"edge": 1}, batch_name="night", **SMALL)
@@ -260,8 +263,7 @@ def test_a_mask_is_found_from_the_project_and_named_in_the_place(ops: WorkflowOp
 def test_where_an_enhanced_prompt_comes_from_is_not_forgotten(ops: WorkflowOperations) -> None:
     parent, child = made(ops), made(ops, "A pier of weathered oak at golden hour")
     before = replace(ops.get_prompt(child), parent=parent, enhancer="template 1")
-    with ops.store.transaction() as change:
-        change.put_prompts([before])
+    ops.store.change(lambda change: change.put_prompts([before]))
 
     ops.quick_inference(child, **SMALL)
 
@@ -331,8 +333,7 @@ def test_a_prompt_that_is_gone_since_the_plan_is_not_brought_back(
     if is_replaced:
         ops.enhance_prompt(prompt_id, create_new=False)
     else:
-        with ops.store.transaction() as change:
-            change.remove("prompts", [prompt_id])
+        ops.store.change(lambda change: change.remove("prompts", [prompt_id]))
     before = ops.list_prompts()
 
     with pytest.raises(AnswerIsNo, match=f"the prompt {prompt_id} was replaced or deleted"):
@@ -390,8 +391,7 @@ def test_a_text_of_a_deleted_ancestor_makes_no_circle_either(
     echo |= {"a": "b", "b": "a"}
     first = ops.create_prompt("a", "clips/a", name="first")
     second = ops.enhance_prompt(first.prompt.id)
-    with ops.store.transaction() as change:
-        change.remove("prompts", [first.prompt.id])
+    ops.store.change(lambda change: change.remove("prompts", [first.prompt.id]))
 
     after = ops.enhance_prompt(second.prompt.id, create_new=create_new)
 
@@ -433,8 +433,7 @@ def test_a_prompt_that_is_deleted_while_a_model_is_asked_is_not_brought_back(
 
     class Slow(Echo):
         def enhance(self, requests: Sequence[Request]) -> Iterator[tuple[str, Answer]]:
-            with ops.store.transaction() as change:
-                change.remove("prompts", [first.prompt.id])
+            ops.store.change(lambda change: change.remove("prompts", [first.prompt.id]))
             yield from super().enhance(requests)
 
     monkeypatch.setattr(jobfiles, "enhancer_of", lambda *given: Slow({"a": "b"}))
@@ -452,9 +451,12 @@ def test_thousands_of_prompts_are_enhanced_in_seconds(
     first = ops.create_prompt(TEXT, "clips/a")
     texts = [f"A pier at golden hour, number {number}" for number in range(6_000)]
     prompts = [identity.prompt(each, "", first.prompt.inputs) for each in texts]
-    with ops.store.transaction() as change:
-        # One prompt of many videos in a job file has one name.
-        change.put_prompts(PromptRecord(each, "pier", "a", first.files, 3) for each in prompts)
+    # One prompt of many videos in a job file has one name.
+    ops.store.change(
+        lambda change: change.put_prompts(
+            PromptRecord(each, "pier", "a", first.files, 3) for each in prompts
+        )
+    )
 
     began = time.perf_counter()
     made = ops.enhance_prompts([each.id for each in prompts], create_new=create_new)
@@ -577,19 +579,20 @@ def test_readers_see_whole_writes_while_threads_write(
     prompt_id = made(ops)
     (first,) = ops.list_prompts()
     contract = schema.contract("preview")
-    with ops.store.transaction() as change:
-        # A reader is at it for a while.
-        change.put_runs(
+    # A reader is at it for a while.
+    ops.store.change(
+        lambda change: change.put_runs(
             Record(identity.run(prompt_id, contract, {"edge": 1}, {"seed": seed}), {})
             for seed in range(3_000)
         )
+    )
     done = False
 
     def write(number: int) -> None:
         for each in range(20):
             prompt = identity.prompt(f"{number} {each}", "", first.prompt.inputs)
-            with ops.store.transaction() as change:
-                change.put_prompts([PromptRecord(prompt, "x", "a", first.files, 3)])
+            put = [PromptRecord(prompt, "x", "a", first.files, 3)]
+            ops.store.change(partial(Transaction.put_prompts, prompts=put))
 
     def read() -> int:
         last = 0
@@ -617,11 +620,12 @@ def test_ten_thousand_prompts_are_planned_in_seconds(ops: WorkflowOperations) ->
     prompts = [
         identity.prompt(f"pier {number}", "", first.prompt.inputs) for number in range(10_000)
     ]
-    with ops.store.transaction() as change:
-        change.put_prompts(
+    ops.store.change(
+        lambda change: change.put_prompts(
             PromptRecord(each, f"pier-{number}", "a", first.files, 3)
             for number, each in enumerate(prompts)
         )
+    )
 
     began = time.perf_counter()
     planned = ops.plan_inference([each.id for each in prompts], [0.5, 0.5, 0, 0])

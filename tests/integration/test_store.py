@@ -12,7 +12,8 @@ from tinydb import TinyDB
 
 from cosmos_jobs.errors import StoreError
 from cosmos_jobs.model import Attempt, Batch, Output, Prompt, PromptRecord, Record, Run, State
-from cosmos_jobs.store import FORMAT, Store
+from cosmos_jobs.statefiles.local import LocalFile
+from cosmos_jobs.store import FORMAT, Store, Transaction
 
 PROMPT = PromptRecord(
     Prompt("ps_0000000000000001", "a pier", "cartoon", {"color": "0" * 64}),
@@ -47,13 +48,20 @@ def record(number: int) -> Record:
     return Record(run, {"job": "golden/a"}, State.SUCCEEDED, "", (attempt,), output)
 
 
+def put(store: Store, *records: Record) -> None:
+    store.change(lambda change: change.put_runs(records))
+
+
 def test_what_is_put_is_read_back_by_another_reader(tmp_path: Path) -> None:
     records = [record(1), replace(record(2), state=State.FAILED, reason="no", output=None)]
     batch = Batch("ba_1", "preview", "local", ("rs_1", "rs_2"))
-    with Store(tmp_path / "state.json").transaction() as change:
+
+    def work(change: Transaction) -> None:
         change.put_runs(records)
         change.put_prompts([PROMPT])
         change.put_batches([batch])
+
+    Store(tmp_path / "state.json").change(work)
 
     known = Store(tmp_path / "state.json").snapshot()
 
@@ -64,8 +72,7 @@ def test_what_is_put_is_read_back_by_another_reader(tmp_path: Path) -> None:
 
 
 def test_the_file_is_a_tinydb_file(tmp_path: Path) -> None:
-    with Store(tmp_path / "state.json").transaction() as change:
-        change.put_runs([record(1)])
+    put(Store(tmp_path / "state.json"), record(1))
 
     with TinyDB(tmp_path / "state.json") as database:
         assert database.tables() == {"runs", "meta"}
@@ -76,8 +83,7 @@ def test_each_write_is_one_serial_later_in_the_same_lineage(tmp_path: Path) -> N
     store = Store(tmp_path / "state.json")
     seen = []
     for number in range(3):
-        with store.transaction() as change:
-            change.put_runs([record(number)])
+        put(store, record(number))
         known = store.snapshot()
         seen.append((known.lineage, known.serial))
 
@@ -86,52 +92,55 @@ def test_each_write_is_one_serial_later_in_the_same_lineage(tmp_path: Path) -> N
 
 
 def test_a_transaction_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
-    with Store(tmp_path / "state.json").transaction() as change:
+    def nothing(change: Transaction) -> None:
         change.put_runs([])
         change.remove("runs", [])
+
+    Store(tmp_path / "state.json").change(nothing)
 
     assert not (tmp_path / "state.json").exists()
 
 
 def test_an_error_within_a_transaction_changes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.json")
-    with store.transaction() as change:
-        change.put_runs([record(1)])
+    put(store, record(1))
     before = (tmp_path / "state.json").read_bytes()
 
-    with pytest.raises(ZeroDivisionError), store.transaction() as change:
+    def fail(change: Transaction) -> None:
         change.put_runs([record(2)])
         _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        store.change(fail)
 
     assert (tmp_path / "state.json").read_bytes() == before
     assert list(store.snapshot().runs) == [record(1).run.id]
 
 
 def test_the_backup_is_the_write_before(tmp_path: Path) -> None:
-    store = Store(tmp_path / "state.json")
-    with store.transaction() as change:
-        change.put_runs([record(1)])
-    before = store.path.read_bytes()
+    path = tmp_path / "state.json"
+    store = Store(path)
+    put(store, record(1))
+    before = path.read_bytes()
 
-    with store.transaction() as change:
-        change.put_runs([record(2)])
+    put(store, record(2))
 
-    assert store.backup.read_bytes() == before
+    assert path.with_name("state.json.bak").read_bytes() == before
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
 def test_a_cut_file_is_refused_with_the_way_back(tmp_path: Path, cut: int) -> None:
-    store = Store(tmp_path / "state.json")
+    path = tmp_path / "state.json"
+    store = Store(path)
     for number in range(2):
-        with store.transaction() as change:
-            change.put_runs([record(number)])
-    store.path.write_bytes(store.path.read_bytes()[:cut])
+        put(store, record(number))
+    path.write_bytes(path.read_bytes()[:cut])
 
     with pytest.raises(StoreError) as caught:
-        Store(store.path).snapshot()
+        Store(path).snapshot()
 
     assert "nothing was changed" in caught.value.message
-    assert f"cp {store.backup} {store.path}" in caught.value.hint
+    assert f"cp {path.with_name('state.json.bak')} {path}" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -175,21 +184,20 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_is_gone_while_its_backup_is_there_is_not_an_empty_store(
     tmp_path: Path,
 ) -> None:
-    store = Store(tmp_path / "state.json")
+    path = tmp_path / "state.json"
+    store = Store(path)
     for number in range(2):
-        with store.transaction() as change:
-            change.put_runs([record(number)])
-    store.path.unlink()
+        put(store, record(number))
+    path.unlink()
 
     with pytest.raises(StoreError, match="gone"):
-        Store(store.path).snapshot()
+        Store(path).snapshot()
 
 
 def _write_many(path: Path, writer: int, count: int) -> None:
     store = Store(path)
     for number in range(count):
-        with store.transaction() as change:
-            change.put_runs([record(writer * 1000 + number)])
+        put(store, record(writer * 1000 + number))
 
 
 def test_four_writers_at_once_lose_no_record(tmp_path: Path) -> None:
@@ -210,20 +218,20 @@ def test_four_writers_at_once_lose_no_record(tmp_path: Path) -> None:
 
 def test_a_writer_waits_for_the_lock_and_then_says_so(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    impatient = Store(path, lock_timeout_s=0.1)
+    impatient = Store(LocalFile(path, lock_timeout_s=0.1))
 
-    with Store(path).transaction(), pytest.raises(StoreError, match="another process"):
-        impatient.transaction().__enter__()
+    with LocalFile(path).writing(""), pytest.raises(StoreError, match="another process"):
+        impatient.change(lambda change: None)
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(small_disk: Path) -> None:
-    store = Store(small_disk / "state.json")
-    with store.transaction() as change:
-        change.put_runs([record(1)])
-    before = store.path.read_bytes()
+    path = small_disk / "state.json"
+    store = Store(path)
+    put(store, record(1))
+    before = path.read_bytes()
 
-    with pytest.raises(StoreError, match="No space left"), store.transaction() as change:
-        change.put_runs(record(number) for number in range(20_000))
+    with pytest.raises(StoreError, match="No space left"):
+        put(store, *(record(number) for number in range(20_000)))
 
-    assert store.path.read_bytes() == before
-    assert len(Store(store.path).snapshot().runs) == 1
+    assert path.read_bytes() == before
+    assert len(Store(path).snapshot().runs) == 1

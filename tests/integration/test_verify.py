@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -15,6 +16,7 @@ from cosmos_jobs.errors import StoreError, UsageError
 from cosmos_jobs.model import Attempt, Batch, Enhanced, Output, PromptRecord, Record, State
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.render import library
+from cosmos_jobs.store import Transaction
 from cosmos_jobs.verify import Kind
 
 PREVIEW = schema.contract("preview")
@@ -43,10 +45,13 @@ def record(ops: WorkflowOperations, seed: int, state: State = State.SUCCEEDED) -
     attempt = Attempt("ba_0123456789abcdef", "local", state)
     made = Record(run, {"small": f"golden/{seed}"}, state, "", (attempt,), output)
     batch = Batch("ba_0123456789abcdef", "preview", "local", (run.id,), done=True)
-    with ops.store.transaction() as change:
+
+    def put(change: Transaction) -> None:
         change.put_prompts([PromptRecord(prompt, "golden", "a", {"color": "clips/a.mp4"}, 3)])
         change.put_runs([made])
         change.put_batches([batch])
+
+    ops.store.change(put)
     ops.outputs.link(made)
     return made
 
@@ -147,8 +152,9 @@ def test_what_an_apply_is_at_meanwhile_is_no_finding_and_not_given_up(
     def apply(done: int, total: int) -> None:
         if not told:
             record(ops, 2)
-            with ops.store.transaction() as change:
-                change.put_runs([replace(made, attempts=(*made.attempts, again))])
+            ops.store.change(
+                lambda change: change.put_runs([replace(made, attempts=(*made.attempts, again))])
+            )
         told.append(done)
 
     found = ops.verify(repair=True, progress=apply)
@@ -204,10 +210,13 @@ def test_enhanced_texts_come_along_and_those_here_stay(
 ) -> None:
     here = operations(tmp_path / "here")
     for where, text in ((ops, "theirs"), (here, "mine")):
-        with where.store.transaction() as change:
-            change.put_enhanced([Enhanced("en_0000000000000001", text, "A pier", "template")])
-    with ops.store.transaction() as change:
-        change.put_enhanced([Enhanced("en_0000000000000002", "theirs", "A pier", "template")])
+        put = [Enhanced("en_0000000000000001", text, "A pier", "template")]
+        where.store.change(partial(Transaction.put_enhanced, texts=put))
+    ops.store.change(
+        lambda change: change.put_enhanced(
+            [Enhanced("en_0000000000000002", "theirs", "A pier", "template")]
+        )
+    )
 
     here.import_store(ops.project.root)
 
@@ -251,8 +260,7 @@ def test_no_place_leads_outside_the_outputs(
     ops: WorkflowOperations, tmp_path: Path, place: str
 ) -> None:
     made = record(ops, 1)
-    with ops.store.transaction() as change:
-        change.put_runs([replace(made, jobs={"small": place})])
+    ops.store.change(lambda change: change.put_runs([replace(made, jobs={"small": place})]))
     here = operations(tmp_path / "here")
 
     here.import_store(ops.project.root)
@@ -318,7 +326,7 @@ def test_what_is_not_sound_is_counted_and_not_taken(
     ops: WorkflowOperations, tmp_path: Path, table: str, change: Mapping[str, object], odd: int
 ) -> None:
     record(ops, 1)
-    changed(ops.store.path, table, change)
+    changed(ops.project.store, table, change)
     here = operations(tmp_path / "here")
 
     done = here.import_store(ops.project.root)
@@ -336,7 +344,7 @@ def test_attempts_are_looked_at_too(
 ) -> None:
     record(ops, 1)
     attempt: dict[str, object] = {"batch": "ba_0123456789abcdef", "target": "local"}
-    changed(ops.store.path, RUN, {"attempts": [attempt | {"state": "succeeded"} | dict(field)]})
+    changed(ops.project.store, RUN, {"attempts": [attempt | {"state": "succeeded"} | dict(field)]})
     here = operations(tmp_path / "here")
 
     done = here.import_store(ops.project.root)
@@ -348,9 +356,12 @@ def test_a_damaged_text_of_an_enhancer_leaves_nothing_half_done(
     ops: WorkflowOperations, tmp_path: Path
 ) -> None:
     made = record(ops, 1)
-    with ops.store.transaction() as change:
-        change.put_enhanced([Enhanced("en_0000000000000001", "x", "A pier", "template")])
-    changed(ops.store.path, "enhanced", {"text": 5})
+    ops.store.change(
+        lambda change: change.put_enhanced(
+            [Enhanced("en_0000000000000001", "x", "A pier", "template")]
+        )
+    )
+    changed(ops.project.store, "enhanced", {"text": 5})
     here = operations(tmp_path / "here")
 
     done = here.import_store(ops.project.root)
@@ -364,7 +375,7 @@ def test_a_prompt_with_an_impossible_name_gets_one_by_its_text(
     ops: WorkflowOperations, tmp_path: Path
 ) -> None:
     made = record(ops, 1)
-    changed(ops.store.path, PROMPT, {"name": "../../x"})
+    changed(ops.project.store, PROMPT, {"name": "../../x"})
     here = operations(tmp_path / "here")
 
     here.import_store(ops.project.root)
@@ -388,8 +399,8 @@ def manifest(ops: WorkflowOperations, made: Record, name: str, place: str) -> No
     }
     folder = ops.outputs.folder(made.run.id)
     written(folder / "manifest.json", orjson.dumps(document))
-    ops.store.path.unlink()
-    ops.store.backup.unlink(missing_ok=True)
+    for each in ops.project.store.parent.glob("state.json*"):
+        each.unlink()
 
 
 def test_no_manifest_leads_outside_the_outputs(ops: WorkflowOperations) -> None:

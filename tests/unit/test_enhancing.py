@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from cosmos_jobs import documents, identity, matrix, plan, project, schema, spec
 from cosmos_jobs.errors import InvalidFiles
 from cosmos_jobs.model import Action, Detail, Detailer, Enhanced, Expansion, PromptRecord, State
 from cosmos_jobs.project import EnhancerSettings
-from cosmos_jobs.store import Store
+from cosmos_jobs.store import Store, Transaction
 from tests.unit.examples import inputs, parsed, record, snapshot
 
 BODY = "prompts: {golden: {text: A pier, enhance: true}, plain: A pier}\n"
@@ -172,8 +173,7 @@ def test_texts_are_kept_and_read_as_they_were(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.json")
     text = Enhanced("en_1", "A pier in détail", "A pier", "llm:m")
 
-    with store.transaction() as change:
-        change.put_enhanced([text])
+    store.change(lambda change: change.put_enhanced([text]))
 
     assert dict(Store(tmp_path / "state.json").snapshot().enhanced) == {"en_1": text}
 
@@ -183,11 +183,9 @@ def test_of_two_who_ask_the_same_the_first_text_stays(tmp_path: Path) -> None:
     first = Enhanced("en_1", "one", "A pier", "llm:m")
 
     for text in (first, replace(first, text="two")):
-        with store.transaction() as change:
-            change.put_enhanced([text])
+        store.change(partial(Transaction.put_enhanced, texts=[text]))
     kept = store.snapshot().enhanced["en_1"]
-    with store.transaction() as change:
-        change.put_enhanced([replace(first, text="three")], replacing=True)
+    store.change(lambda change: change.put_enhanced([replace(first, text="three")], replacing=True))
 
     assert kept == first
     assert store.snapshot().enhanced["en_1"].text == "three"
@@ -195,8 +193,7 @@ def test_of_two_who_ask_the_same_the_first_text_stays(tmp_path: Path) -> None:
 
 def test_a_store_of_before_has_no_texts(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.json")
-    with store.transaction() as change:
-        change.put_jobs({"a": "a.yaml"})
+    store.change(lambda change: change.put_jobs({"a": "a.yaml"}))
 
     assert dict(store.snapshot().enhanced) == {}
 
@@ -208,9 +205,11 @@ def test_children_of_a_prompt_and_names_are_found(tmp_path: Path) -> None:
     other = identity.prompt("A boat", "", {"color": "a" * 64})
     child = replace(one, prompt=other, name="two", parent=prompt.id, enhancer="template")
 
-    with store.transaction() as change:
+    def put(change: Transaction) -> tuple[dict[str, list[str]], frozenset[str]]:
         change.put_prompts([one, child])
-        found, names = change.children(), change.names()
+        return change.children(), change.names()
+
+    found, names = store.change(put)
 
     assert found == {prompt.id: [other.id]}
     assert names == {"one", "two"}

@@ -169,6 +169,20 @@ class EnhancerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedState:
+    """Where several machines share the state: the host of a `target`, or an object store's `url`.
+
+    With neither, it is not shared.
+    """
+
+    target: str = ""
+    url: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.target or self.url)
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A folder with its settings; every path of a job file is relative to `root`.
 
@@ -181,6 +195,7 @@ class Project:
     targets: Mapping[str, Target] = field(default_factory=dict)
     enhancer: str = ENHANCER
     enhancers: Mapping[str, EnhancerSettings] = field(default_factory=dict)
+    state: SharedState = SharedState()
 
     def named(self, target: str) -> Target:
         """Return a target; UsageError when the project has none of this name."""
@@ -193,7 +208,7 @@ class Project:
 
     @property
     def store(self) -> Path:
-        """The state file."""
+        """The state file, where it is not shared."""
         return self.root / FOLDER / "state.json"
 
     @property
@@ -298,6 +313,8 @@ def parse(data: bytes, root: Path) -> Project:
     found += tuple(targets.problems(written, locator))
     if target not in written and not found:
         found += (targets.unknown(target, written, locator),)
+    state = settings.get("state") or {}
+    found += tuple(targets.state_problems(state, written, locator))
     enhancers = settings.get("enhancers", {})
     found += tuple(targets.enhancer_problems(enhancers, written, locator))
     if found:
@@ -311,6 +328,7 @@ def parse(data: bytes, root: Path) -> Project:
         made,
         settings.get("enhancer", ENHANCER),
         {name: _enhancer(name, each or {}) for name, each in enhancers.items()},
+        SharedState(**state),
     )
 
 

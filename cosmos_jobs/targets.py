@@ -36,6 +36,8 @@ OWN_OPTIONS: Mapping[str, str] = {
 """Options of sbatch that are not for `extra`, with the key that is for them."""
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_BUCKET = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/[^\s?#]*)?")
+_ONE = "keep one of the two"
 # Switches are no secrets, whatever their name: HF_HUB_DISABLE_IMPLICIT_TOKEN=1.
 _SWITCHES = frozenset({"", "0", "1", "true", "false", "yes", "no", "on", "off"})
 
@@ -271,6 +273,49 @@ def enhancer_problems(
             message = f"unknown target `{target}`"
             hint = f"the targets are {listed(targets)}"
             yield locator.diagnostic((*at, "target"), "unknown-target", message, hint=hint)
+
+
+def state_problems(
+    state: Mapping[str, str], targets: Mapping[str, Mapping[str, Any] | None], locator: Locator
+) -> Iterator[Diagnostic]:
+    """Yield every mistake in the meaning of `state`, with the `targets` that there are."""
+    if len(state) > 1:
+        message = "`state` has both a `target` and a `url`: it is kept in one place"
+        yield locator.diagnostic(("state", "url"), "two-places", message, key=True, hint=_ONE)
+    if "target" in state:
+        yield from _state_target(state["target"], targets, locator)
+    if "url" in state:
+        yield from _state_url(state["url"], locator)
+
+
+def _state_target(
+    name: str, targets: Mapping[str, Mapping[str, Any] | None], locator: Locator
+) -> Iterator[Diagnostic]:
+    at: Where = ("state", "target")
+    hosts = (targets.get(name) or {}).get("hosts", ())
+    if name not in targets:
+        hint = f"the targets are {listed(targets)}"
+        yield locator.diagnostic(at, "unknown-target", f"unknown target `{name}`", hint=hint)
+    elif not hosts:
+        message = f"`{name}` is this machine, where the state is without this setting"
+        hint = "name a target that has a host, or remove `state`"
+        yield locator.diagnostic(at, "no-host", message, hint=hint)
+    elif len(hosts) > 1:
+        message = f"`{name}` has {len(hosts)} hosts, and the state is on one"
+        hint = "make a target of the one that is to keep it"
+        yield locator.diagnostic(at, "many-hosts", message, hint=hint)
+
+
+def _state_url(url: str, locator: Locator) -> Iterator[Diagnostic]:
+    at: Where = ("state", "url")
+    if "@" in url or masked(url) != url:
+        message = "`url` has credentials in the open"
+        hint = "take them out: they come from AWS_ACCESS_KEY_ID, a profile or a role"
+        yield locator.diagnostic(at, "open-secret", message, key=True, hint=hint)
+    elif not _BUCKET.fullmatch(url):
+        message = "`url` must be a bucket and a prefix"
+        hint = "write s3://BUCKET/PREFIX; AWS_ENDPOINT_URL says which server"
+        yield locator.diagnostic(at, "bad-url", message, hint=hint)
 
 
 def without_secrets(problem: Diagnostic) -> Diagnostic:

@@ -351,7 +351,16 @@ class Proxy:
             writer.transport.abort()
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target, limit=_CHUNK)
+        opening = asyncio.ensure_future(
+            asyncio.open_connection("127.0.0.1", self._target, limit=_CHUNK)
+        )
+        try:
+            there, back = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Cut while it was being opened: nobody else would close it.
+            with contextlib.suppress(OSError):
+                (await opening)[1].transport.abort()
+            raise
         ways = [
             asyncio.create_task(each)
             for each in (

@@ -93,6 +93,7 @@ class Shell:
         self._secret = secrets.token_hex(16)
         self._status: int | None = None
         self.alive = True
+        self.gone = asyncio.Event()
 
     async def open(self) -> None:
         """Open the channel; asyncssh.ChannelOpenError when the host allows no more."""
@@ -258,6 +259,7 @@ class Shell:
     def connection_lost(self, error: Exception | None) -> None:
         """Tell all who wait."""
         self.alive = False
+        self.gone.set()
         self._writable.set()
         self._fail()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact
 from cosmos_jobs.hosts import dial, download, upload
 from cosmos_jobs.hosts.pool import Shells
-from cosmos_jobs.hosts.shells import ConnectionCut, Counts
+from cosmos_jobs.hosts.shells import ConnectionCut, Counts, Reply
+from cosmos_jobs.hosts.talk import Talk
 from cosmos_jobs.protocols import Completed, Upload
 
 if TYPE_CHECKING:
@@ -72,12 +74,21 @@ class SSHHost:
         comes over it for `timeout_s`: it may have had an effect. NoContact when
         the script alone takes longer than that.
         """
+        reply = await self.ask(script, timeout_s=timeout_s)
+        return Completed(
+            reply.code,
+            reply.stdout.decode(errors="replace"),
+            reply.stderr.decode(errors="replace"),
+        )
+
+    async def ask(self, script: str, *, timeout_s: float = 60) -> Reply:
+        """Run a script as `run` does; return the bytes that it printed."""
         began, heard = time.time(), self._counts.received
         shells = await self._connected()
         try:
             async with asyncio.timeout(timeout_s):
                 async with shells.shell() as shell:
-                    reply = await shell.call(f"exec </dev/null\n{script}")
+                    return await shell.call(f"exec </dev/null\n{script}")
         except TimeoutError as error:
             reason = f"it did not answer within {timeout_s:.0f} s"
             if self._counts.received > heard:
@@ -87,11 +98,30 @@ class SSHHost:
             raise self._lost(reason, began) from error
         except ConnectionCut as error:
             raise self._lost("the connection was lost", began) from error
-        return Completed(
-            reply.code,
-            reply.stdout.decode(errors="replace"),
-            reply.stderr.decode(errors="replace"),
-        )
+
+    @contextlib.asynccontextmanager
+    async def talk(self, script: str) -> AsyncIterator[Talk]:
+        """Begin a script that says something and waits for an answer.
+
+        In here ConnectionLost is raised when the connection is cut. A script that
+        was not answered sees its input end.
+        """
+        began = time.time()
+        shells = await self._connected()
+        try:
+            async with shells.shell() as shell:
+                talk = Talk(shell, script)
+                try:
+                    yield talk
+                finally:
+                    await talk.end()
+        except ConnectionCut as error:
+            raise self._lost("the connection was lost", began) from error
+
+    def cut(self) -> None:
+        """Take the connection for dead: the next call opens another one."""
+        if self._shells is not None:
+            self._shells.connection.abort()
 
     async def put(self, uploads: Sequence[Upload]) -> Mapping[str, str]:
         """Bring the files that the host lacks; after a cut it goes on with what is missing."""

@@ -237,6 +237,17 @@ class Project:
         place = f"{socket.gethostname()}:{self.root.resolve()}"
         return hashlib.sha256(place.encode()).hexdigest()[:12]
 
+    @property
+    def owner(self) -> str:
+        """What `identity` is, for all that share a state: what one of them needs they all do."""
+        if not self.state:
+            return self.identity
+        place = self.state.url
+        if self.state.target:
+            target = self.targets[self.state.target]
+            place = f"{target.hosts[0]}:{target.root}"
+        return hashlib.sha256(place.encode()).hexdigest()[:12]
+
     def enhancing(self, wanted: str = "") -> EnhancerSettings:
         """Return the settings of `NAME` or `NAME:MODEL`, else of the project's own enhancer.
 

@@ -78,7 +78,7 @@ def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, 
 def _executor(
     project: Project, target: Target, host: Host, access: Access, secrets: Collection[str]
 ) -> Executor:
-    us = project.client, project.identity
+    us = project.client, project.owner
     if target.slurm:
         return SlurmExecutor(host, target, *us, access.say, secrets=secrets)
     return ProcessExecutor(host, target, *us, secrets=secrets)

@@ -126,7 +126,14 @@ def project(
     """
     known, outputs = store.snapshot(), Outputs(settings.outputs)
     records = list(known.runs.values())
-    made = [each for each in records if each.state is State.SUCCEEDED and each.output]
+    made = [
+        each
+        for each in records
+        if each.state is State.SUCCEEDED
+        and each.output
+        # Where the state is shared, a run that has no folder here was made elsewhere.
+        and not (settings.state and not outputs.folder(each.run.id).exists())
+    ]
     manifests = {each.run.id: _manifest(outputs, each) for each in made}
     inputs = list(_inputs(settings.root, known, records))
     wanted = {path for path, _, _ in inputs}

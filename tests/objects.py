@@ -2,7 +2,7 @@
 
 Moto looks whether a write is allowed and then writes: only one request at a
 time makes the two one step, as they are in a real store. Nor does it mind a
-body that was cut, which a real store refuses.
+request that was cut, which a real store refuses.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ObjectServer:
 def main(port: int) -> None:
     """Serve until killed."""
     from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import run_simple
+    from werkzeug.serving import WSGIRequestHandler, run_simple
 
     application = DomainDispatcherApplication(create_backend_app)
 
@@ -96,7 +96,24 @@ def main(port: int) -> None:
         environ["wsgi.input"] = io.BytesIO(body)
         return application(environ, start_response)
 
-    run_simple("127.0.0.1", port, whole, threaded=False)
+    class Handler(WSGIRequestHandler):
+        def parse_request(self) -> bool:
+            head = []
+            while line := self.rfile.readline(1 << 16):
+                head.append(line)
+                if line in (b"\r\n", b"\n"):
+                    break
+            else:
+                # Python's own server takes a head that was cut for a whole one.
+                self.close_connection = True
+                return False
+            rest, self.rfile = self.rfile, io.BytesIO(b"".join(head))
+            try:
+                return super().parse_request()
+            finally:
+                self.rfile = rest
+
+    run_simple("127.0.0.1", port, whole, threaded=False, request_handler=Handler)
 
 
 if __name__ == "__main__":

@@ -372,10 +372,11 @@ class Proxy:
             # The first way to end ends the connection: what was delayed has arrived by then.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # First of all: it may be cut a second time meanwhile.
+            back.transport.abort()
             for each in ways:
                 each.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            back.transport.abort()
 
     def _way(
         self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

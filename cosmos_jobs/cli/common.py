@@ -43,7 +43,7 @@ def complete_ids(
 ) -> list[CompletionItem]:
     """Offer the ids in the store that begin as typed."""
     try:
-        known = operations(context.params.get("project")).store.snapshot()
+        known = operations(context.params.get("project"), offline=True).store.snapshot()
     except CosmosJobsError:
         return []
     prompts = {key: known.prompts[key].name for key in known.prompts if key.startswith(incomplete)}
@@ -120,16 +120,25 @@ def echo(text: str | bytes, *, nl: bool = True) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def operations(project: Path | None, paths: Sequence[str] = ()) -> WorkflowOperations:
+def operations(
+    project: Path | None, paths: Sequence[str] = (), *, offline: bool = False
+) -> WorkflowOperations:
     """Return the operations of the project in a folder, or around the working directory.
 
-    Outside of any project it is the one around the first of `paths`.
+    Outside of any project it is the one around the first of `paths`. Commands
+    that only read say `offline`: a shared state that is out of reach is the last copy.
     """
     from cosmos_jobs import project as projects
     from cosmos_jobs.operations import WorkflowOperations
 
     root = project.resolve() if project else projects.find(_start(paths))
-    return WorkflowOperations(projects.load(root))
+    ops = WorkflowOperations(
+        projects.load(root), lambda line: click.echo(line, err=True), offline=offline
+    )
+    # The shell's completion has no context.
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(ops.close)
+    return ops
 
 
 def _start(paths: Sequence[str]) -> Path:

@@ -60,7 +60,7 @@ def validate_command(
     """
     from cosmos_jobs.render import diagnostics
 
-    ops = common.operations(project, paths)
+    ops = common.operations(project, paths, offline=True)
     chosen = common.paths_or_jobs(paths, ops)
     jobs, problems = ops.validate(chosen, hashing=common.hashing(quiet=quiet))
     wrong = any(each.severity is Severity.ERROR for each in problems)
@@ -131,7 +131,7 @@ def plan_command(
       cosmos-jobs plan --out night.plan        then: cosmos-jobs apply night.plan
       cosmos-jobs plan --exit-code -q          in scripts: 1 means changes
     """
-    ops = common.operations(project, paths)
+    ops = common.operations(project, paths, offline=True)
     selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
     planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
     show(planned, form, quiet=quiet, verbose=verbose)

@@ -36,7 +36,7 @@ def search_command(query: tuple[str, ...], form: str, project: Path | None) -> N
       cosmos-jobs search golden hour
       cosmos-jobs search "100 %" --format json
     """
-    found = common.operations(project).search_prompts(" ".join(query))
+    found = common.operations(project, offline=True).search_prompts(" ".join(query))
     if form == "json":
         write_json([prompt_document(each) for each in found])
     else:
@@ -135,7 +135,7 @@ def export_command(
     """
     if not ids and not job:
         raise UsageError("say what to export", hint="ids of prompts or runs, or --job NAME")
-    found = common.operations(project).export(ids, job=job, name=name)
+    found = common.operations(project, offline=True).export(ids, job=job, name=name)
     place = Path(out)
     in_folder = bool(out) and (place.is_dir() or out.endswith("/"))
     if len(found) > 1 and not in_folder:

@@ -42,7 +42,7 @@ def status_command(stream: bool, form: str, project: Path | None) -> None:
       cosmos-jobs status --stream
       cosmos-jobs status --format json
     """
-    ops = common.operations(project)
+    ops = common.operations(project, offline=True)
     if stream:
         # It may go on for days, and each look at the store leaves values behind.
         gc.enable()
@@ -150,7 +150,7 @@ def _list_prompts(
       cosmos-jobs list prompts --limit 20
       cosmos-jobs list prompts --status failed --format json
     """
-    ops = common.operations(project)
+    ops = common.operations(project, offline=True)
     prompt_id = ops.get_prompt(prompt).prompt.id if prompt else ""
     found = ops.list_prompts(job=job, prompt=prompt_id, states=[State(each) for each in status])
     shown = _first(found, limit)
@@ -184,7 +184,7 @@ def _list_runs(
       cosmos-jobs list runs --job sunsets
       cosmos-jobs list runs --status failed --status lost --limit 20
     """
-    ops = common.operations(project)
+    ops = common.operations(project, offline=True)
     prompt_id = ops.get_prompt(prompt).prompt.id if prompt else ""
     states = [State(each) for each in status]
     found = _first(ops.list_runs(job=job, prompt=prompt_id, states=states), limit)
@@ -208,7 +208,7 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
       cosmos-jobs show rs_3f2a
       cosmos-jobs show ps_9b11c0de --format json
     """
-    ops = common.operations(project)
+    ops = common.operations(project, offline=True)
     if id_.startswith("ps_"):
         prompt = ops.get_prompt(id_)
         runs = len(ops.list_runs(prompt=prompt.prompt.id))
@@ -242,7 +242,7 @@ def reproduce_command(run: str, project: Path | None) -> None:
       cosmos-jobs reproduce rs_3f2a
       cosmos-jobs reproduce rs_3f2a | ssh gpu-1 sh
     """
-    click.echo(common.operations(project).reproduce(run), nl=False)
+    click.echo(common.operations(project, offline=True).reproduce(run), nl=False)
 
 
 @click.command("prune")

@@ -19,6 +19,7 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.outputs import NAMES, Outputs
 from cosmos_jobs.project import Project, Target
+from cosmos_jobs.statefiles.kept import state_file
 from cosmos_jobs.store import Store
 
 if TYPE_CHECKING:
@@ -30,9 +31,20 @@ T = TypeVar("T")
 class Base:
     """A project that something can be done in."""
 
-    def __init__(self, settings: Project) -> None:
+    def __init__(
+        self,
+        settings: Project,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        offline: bool = False,
+    ) -> None:
+        """Take a project; `say` gets what people should know of a shared state.
+
+        With `offline` its last copy is read when it is out of reach.
+        """
         self.project = settings
-        self.store = Store(settings.store)
+        client = settings.client if settings.state else ""
+        self.store = Store(state_file(settings, say, offline=offline), client)
         self.outputs = Outputs(settings.outputs)
 
     @classmethod
@@ -42,6 +54,10 @@ class Base:
         Raises UsageError when it is no folder, InvalidFiles for its cosmos-jobs.yaml.
         """
         return cls(project.load(project.find(Path(folder))))
+
+    def close(self) -> None:
+        """Let go of a shared state; it can be used again."""
+        self.store.file.close()
 
     def _reconciler(
         self,

@@ -352,8 +352,13 @@ class JobFiles(Enhancing):
         return target is not None and target.slurm is not None
 
     def _missing(self, desired: Iterable[Desired], known: Snapshot) -> frozenset[str]:
-        """Return the runs that succeeded, but whose video is gone or has another size."""
-        return frozenset(self._gone((each.run.id for each in desired), known))
+        """Return the runs that succeeded, but whose video is gone or has another size.
+
+        Where the state is shared, a run that has no folder here was made elsewhere.
+        """
+        gone = self._gone((each.run.id for each in desired), known)
+        shared = bool(self.project.state)
+        return frozenset(each for each in gone if not shared or self.outputs.folder(each).exists())
 
     def _cost(
         self, job: Job, starts: Collection[tuple[str, str]], history: estimate.History

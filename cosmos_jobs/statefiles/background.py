@@ -18,6 +18,11 @@ class Background:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether anything was ever done."""
+        return self._thread is not None
+
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work to its end; a caller who is interrupted ends it."""
         doing = asyncio.run_coroutine_threadsafe(work, self._running())

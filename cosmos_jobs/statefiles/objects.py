@@ -172,7 +172,7 @@ class ObjectFile:
             try:
                 self._client = boto3.session.Session().client("s3", config=config)
             except (BotoCoreError, ValueError) as error:
-                raise self._away(error) from error
+                raise self._misled(error) from error
         return self._client
 
     def _refused(self, response: Mapping[str, Any]) -> StoreError:
@@ -185,6 +185,10 @@ class ObjectFile:
         if _is_network(error):
             hint = "reading commands show the last copy"
             return StoreAway(f"the state is out of reach: {self.name}: {words}", hint=hint)
+        return self._misled(error)
+
+    def _misled(self, error: Exception) -> StoreError:
+        words = masked(str(error)).rstrip(".")
         hint = "credentials and region are taken from where the AWS command line has them"
         return StoreError(f"{self.name}: {words}", hint=hint)
 
@@ -212,7 +216,8 @@ def _failures() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError
     from botocore.parsers import ResponseParserError
 
-    return BotoCoreError, ResponseParserError, OSError
+    # An answer that was cut within its head is read as far as it goes: `Content-Length: `.
+    return BotoCoreError, ResponseParserError, ValueError, OSError
 
 
 def _is_network(error: Exception) -> bool:
@@ -220,7 +225,7 @@ def _is_network(error: Exception) -> bool:
     from botocore import exceptions
     from botocore.parsers import ResponseParserError
 
-    if isinstance(error, exceptions.ClientError):
-        return True
     network = exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError
-    return isinstance(error, (*network, ResponseParserError, OSError))
+    if isinstance(error, exceptions.BotoCoreError):
+        return isinstance(error, network)
+    return isinstance(error, (exceptions.ClientError, ResponseParserError, ValueError, OSError))

@@ -139,8 +139,9 @@ class RemoteFile:
 
     def close(self) -> None:
         """Close the connection."""
-        self._do(self._host.close())
-        self._background.stop()
+        if self._background.is_running:
+            self._do(self._host.close())
+            self._background.stop()
 
     def put(self, talk: Talk, data: bytes) -> str:
         """Write under the lock, and return the new mark."""

@@ -495,3 +495,54 @@ def test_a_cluster_that_asks_for_no_gpu_has_none() -> None:
 
     assert (target.gpus, target.gpus_per_batch, target.slots) == ((), 1, 8)
     assert target.slurm == Slurm()
+
+
+SHARED = (
+    "version: 1\ntargets: {h100: {hosts: [gpu-1], root: /data}, two: {hosts: [a, b], root: /d}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("{target: h100}", project.SharedState(target="h100")),
+        ("{url: s3://films/cosmos-jobs}", project.SharedState(url="s3://films/cosmos-jobs")),
+    ],
+)
+def test_a_shared_state_is_on_a_host_or_in_an_object_store(
+    state: str, expected: project.SharedState
+) -> None:
+    assert project.parse(f"{SHARED}state: {state}\n".encode(), ROOT).state == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "words"),
+    [
+        ("{target: h10}", "unknown-target", "`h100`"),
+        ("{target: local}", "no-host", "remove `state`"),
+        ("{target: two}", "many-hosts", "of the one"),
+        ("{target: h100, url: s3://films}", "two-places", "one of the two"),
+        ("{url: s3://AKIAIOSFODNN7EXAMPLE:c2VjcmV0a2V5@films/x}", "open-secret", "take them out"),
+        ("{url: s3://films/x?secret=c2VjcmV0a2V5}", "open-secret", "take them out"),
+        ("{url: s3://films/x?region=eu}", "bad-url", "AWS_ENDPOINT_URL"),
+        ("{url: https://films}", "bad-name", "s3://BUCKET/PREFIX"),
+        ("{}", "empty", "state: {target: h100}"),
+        ("h100", "wrong-type", "state: {target: h100}"),
+    ],
+)
+def test_a_state_that_cannot_be_shared_like_that_is_told_with_the_way_out(
+    state: str, code: str, words: str
+) -> None:
+    (found,) = problems(f"{SHARED}state: {state}\n")
+
+    assert (found.code, words in found.hint) == (code, True), found
+    assert "c2VjcmV0a2V5" not in f"{found.message}{found.source}{found.hint}"
+
+
+def test_all_that_share_a_state_own_the_same_batches() -> None:
+    text = f"{SHARED}state: {{target: h100}}\n".encode()
+    one, other = (project.parse(text, Path(root)) for root in ("/a", "/b"))
+
+    assert one.identity != other.identity
+    assert one.owner == other.owner
+    assert len(one.owner) == 12

@@ -1,0 +1,118 @@
+"""A shared state that is not there yet: the first write takes the local one along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import orjson
+
+from cosmos_jobs.errors import StoreError
+from cosmos_jobs.protocols import Content, StateFile, Writing
+from cosmos_jobs.statefiles.local import LocalFile
+from cosmos_jobs.statefiles.wrapped import Wrapped
+
+MOVED = ".moved"
+"""What is added to the name of a local state that was moved."""
+
+_HERE = "here "
+
+
+class Moving(Wrapped):
+    """A shared state; while it does not exist, the state that this machine has at `path`.
+
+    The first write writes that one, with its lineage, to the shared place, and
+    renames the local file. `say` is told so, and when both exist and have
+    nothing to do with each other.
+    """
+
+    def __init__(self, file: StateFile, path: Path, say: Callable[[str], None]) -> None:
+        super().__init__(file)
+        self._local = LocalFile(path)
+        self._say = say
+        self._told = False
+
+    def read(self, mark: str) -> Content | None:
+        """Return the shared state, else the local one."""
+        return self._chosen(self._file.read(_shared(mark)), mark, writes=False)
+
+    @contextmanager
+    def writing(self, mark: str) -> Iterator[Writing]:
+        """Let the shared state be replaced."""
+        with self._file.writing(_shared(mark)) as writing:
+            found = self._chosen(writing.found, mark, writes=True)
+            yield _Writing(self, writing, found, was_here=_is_here(found.mark if found else mark))
+
+    def moved(self) -> None:
+        """Note that the shared state exists now, and has all that was here."""
+        _retire(self._local)
+        self._say(f"The state of this project is now {self.name}.")
+
+    def _chosen(self, found: Content | None, mark: str, *, writes: bool) -> Content | None:
+        if found is None or not self._local.path.exists():
+            return found
+        if found.data is None and not found.is_lost:
+            here = self._local.read(mark.removeprefix(_HERE) if _is_here(mark) else "")
+            if here is None:
+                return None
+            return found if here.data is None else Content(here.data, _HERE + here.mark)
+        if found.data is not None:
+            self._compare(found.data, writes=writes)
+        return found
+
+    def _compare(self, shared: bytes, *, writes: bool) -> None:
+        """See that a local state beside a shared one is not forgotten: it may be another one."""
+        local = self._local.read("")
+        if local is None or local.data is None:
+            return
+        if _lineage(local.data) == _lineage(shared):
+            if writes:
+                # What a process that was killed just after the move has left.
+                _retire(self._local)
+        elif not self._told:
+            self._told = True
+            self._say(
+                f"{self._local.path} is a state of its own; {self.name} does not know it.\n"
+                f"  take it over: cosmos-jobs import {self._local.path}; then remove it"
+            )
+
+
+class _Writing:
+    def __init__(
+        self, file: Moving, writing: Writing, found: Content | None, *, was_here: bool
+    ) -> None:
+        self._file = file
+        self._writing = writing
+        self._was_here = was_here
+        self.found = found
+
+    def write(self, data: bytes) -> str:
+        mark = self._writing.write(data)
+        if self._was_here:
+            self._file.moved()
+        return mark
+
+
+def _shared(mark: str) -> str:
+    return "" if _is_here(mark) else mark
+
+
+def _is_here(mark: str) -> bool:
+    return mark.startswith(_HERE)
+
+
+def _lineage(data: bytes) -> str:
+    try:
+        return str(orjson.loads(data)["meta"]["store"]["lineage"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _retire(local: LocalFile) -> None:
+    try:
+        # Another process may have done it.
+        with suppress(FileNotFoundError):
+            local.path.replace(local.path.with_name(local.path.name + MOVED))
+    except OSError as error:
+        raise StoreError(f"cannot rename {local.path}: {error.strerror}") from error

@@ -126,10 +126,10 @@ class _TimedStore(Store):
 
     spent_s = 0.0
 
-    def change(self, work: Callable[[Transaction], T]) -> T:
+    def change(self, work: Callable[[Transaction], T], *, over_damage: bool = False) -> T:
         """Change the store, and count the time."""
         began = time.perf_counter()
-        result = super().change(work)
+        result = super().change(work, over_damage=over_damage)
         self.spent_s += time.perf_counter() - began
         return result
 

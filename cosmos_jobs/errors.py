@@ -5,6 +5,7 @@ CosmosJobsError
 ├── UsageError          2    a name on the command line that does not exist
 ├── InvalidFiles        3    job or project files with problems, all of them at once
 ├── StoreError          4    the state file is corrupt, too new or being written
+│   ├── StoreDamaged         it cannot be trusted; there may be a backup
 │   └── StoreAway            where it is kept does not answer, for now
 ├── HostError           5    a machine or a scheduler
 │   ├── NoContact            it does not answer: what runs there goes on, unseen
@@ -62,6 +63,10 @@ class StoreError(CosmosJobsError):
     """The store cannot be read or written; what is on disk is left as it is."""
 
     exit_code = 4
+
+
+class StoreDamaged(StoreError):
+    """The state file is not whole, or gone while its backup is there."""
 
 
 class StoreAway(StoreError):

@@ -503,6 +503,21 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class StateFacts:
+    """Which state there is, and where; `written` is in seconds since 1970, None if not noted."""
+
+    place: str
+    shared: bool
+    lineage: str
+    serial: int
+    size: int
+    prompts: int
+    runs: int
+    written: float | None = None
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The store at one moment: each table by id, and which store and which write it was.
 

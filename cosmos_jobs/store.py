@@ -20,7 +20,7 @@ from tinydb.table import Table
 
 from cosmos_jobs import documents
 from cosmos_jobs.documents import Document
-from cosmos_jobs.errors import StoreError
+from cosmos_jobs.errors import StoreDamaged, StoreError
 from cosmos_jobs.model import Batch, Enhanced, PromptRecord, Record, Snapshot
 from cosmos_jobs.protocols import Content, StateFile, Unwritten
 from cosmos_jobs.statefiles.local import LocalFile
@@ -88,19 +88,22 @@ class Store:
         """Return the documents of a table as last read."""
         return self._tables.get(name, {})
 
-    def change(self, work: Callable[[Transaction], _Result]) -> _Result:
+    def change(
+        self, work: Callable[[Transaction], _Result], *, over_damage: bool = False
+    ) -> _Result:
         """Let `work` change many records, write them at once and return its result.
 
         An error of `work` writes nothing. It decides by what the transaction
         tells, and may be called again: when others wrote first, or when it is
         not known whether it was written. It takes milliseconds: others wait.
+        With `over_damage` a damaged file counts as none.
         """
         tried: dict[str, tuple[int, _Result]] = {}
         deadline = time.monotonic() + PATIENCE_S
         with self._turn:
             for number in itertools.count():
                 try:
-                    return self._change(work, tried)
+                    return self._change(work, tried, over_damage=over_damage)
                 except Unwritten as why:
                     # Writers that met once do not meet again in step.
                     pause = random.uniform(0, min(_LONGEST_PAUSE_S, 0.02 * 2.0**number))  # noqa: S311
@@ -110,10 +113,19 @@ class Store:
         raise AssertionError
 
     def _change(
-        self, work: Callable[[Transaction], _Result], tried: dict[str, tuple[int, _Result]]
+        self,
+        work: Callable[[Transaction], _Result],
+        tried: dict[str, tuple[int, _Result]],
+        *,
+        over_damage: bool,
     ) -> _Result:
         with self.file.writing(self._mark) as writing:
-            tables = self._taken(self._mark, writing.found)
+            try:
+                tables = self._taken(self._mark, writing.found)
+            except StoreDamaged:
+                if not over_damage:
+                    raise
+                tables = _EMPTY
             if (landed := self._landed(tables, tried)) is not None:
                 return tried[landed][1]
             change = Transaction(dict(tables))
@@ -177,28 +189,37 @@ class Store:
             raise self.damaged("it is gone")
         return _EMPTY
 
-    def parsed(self, data: bytes) -> Tables:
-        """Return the tables of a state file's bytes; StoreError for what is none."""
+    def parsed(self, data: bytes, name: str = "") -> Tables:
+        """Return the tables of a state file's bytes, our own or one called `name`.
+
+        Raises StoreError for what is none, and for a newer format.
+        """
         try:
             tables: Tables = orjson.loads(data)
             meta = tables["meta"]["store"]
             found, lineage, serial = meta["format"], meta["lineage"], meta["serial"]
             kinds = [type(each) for each in (found, lineage, serial, *tables.values())]
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise self.damaged("it is not a whole state file") from error
+            raise self._no_state(name) from error
         if kinds != [int, str, int, *(dict for _ in tables)]:
-            raise self.damaged("it is not a whole state file")
+            raise self._no_state(name)
         if found > FORMAT:
+            what = f"{name or self.file.name} has format {found}"
             raise StoreError(
-                f"{self.file.name} has format {found}; this cosmos-jobs knows up to {FORMAT}",
+                f"{what}; this cosmos-jobs knows up to {FORMAT}",
                 hint="upgrade: pip install --upgrade cosmos-jobs",
             )
         return tables
 
-    def damaged(self, why: str) -> StoreError:
+    def _no_state(self, name: str) -> StoreError:
+        if name:
+            return StoreError(f"{name} is not a whole state file; nothing was changed")
+        return self.damaged("it is not a whole state file")
+
+    def damaged(self, why: str) -> StoreDamaged:
         """Return the error of a file that cannot be trusted: it names the backup."""
         message = f"{self.file.name} is damaged: {why}; nothing was changed"
-        return StoreError(message, hint=self.file.restoring())
+        return StoreDamaged(message, hint=self.file.restoring())
 
 
 class Transaction:
@@ -208,6 +229,22 @@ class Transaction:
         self._storage = _Memory(tables)
         self._database = _Database(storage=lambda: self._storage)
         self.changed = False
+
+    @property
+    def meta(self) -> Document:
+        """Return which state this is: its lineage and serial, and of its last writes."""
+        return self._get("meta", "store") or {}
+
+    def replace(self, tables: Tables) -> None:
+        """Put all of another state in the place of this one, later than either."""
+        theirs, ours = tables["meta"]["store"], self.meta
+        meta = {
+            "lineage": theirs["lineage"],
+            "serial": max(theirs["serial"], ours.get("serial", 0)),
+            "writes": ours.get("writes", []),
+        }
+        self._storage.write({**tables, "meta": {"store": meta}})
+        self.changed = True
 
     def run(self, run_id: str) -> Record | None:
         """Return what is known of a run."""
@@ -292,7 +329,7 @@ class Transaction:
 
         `write` is this one's name among the last ones, `client` who writes it.
         """
-        meta = self._get("meta", "store") or {}
+        meta = self.meta
         made = {
             "format": FORMAT,
             "lineage": meta.get("lineage") or str(uuid.uuid4()),

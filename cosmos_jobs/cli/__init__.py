@@ -52,6 +52,7 @@ COMMANDS = {
         "prune": ("records", "Remove runs that left their job files, or the cache."),
     },
     "More": {
+        "state": ("state", "Show, copy, replace or move the state as a whole."),
         "doctor": ("doctor", "Check what a target's machines have and lack."),
         "schema": ("project", "Print a JSON Schema (draft-07), for editors and tools."),
         "completion": ("project", "Print the completion script of a shell."),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from cosmos_jobs.errors import StoreError
+from cosmos_jobs.errors import AnswerIsNo, StoreError
 from cosmos_jobs.protocols import Content, StateFile, Writing
 from cosmos_jobs.statefiles.local import LocalFile
 from cosmos_jobs.statefiles.wrapped import Wrapped
@@ -43,6 +43,21 @@ class Moving(Wrapped):
         with self._file.writing(_shared(mark)) as writing:
             found = self._chosen(writing.found, mark, writes=True)
             yield _Writing(self, writing, found, was_here=_is_here(found.mark if found else mark))
+
+    def check_movable(self) -> None:
+        """Raise AnswerIsNo unless the next write moves the local state."""
+        here, there = self._local.read(""), self._file.read("")
+        if here is None or here.data is None:
+            raise AnswerIsNo(
+                f"there is no state at {self._local.path} to move",
+                hint="what is shared: cosmos-jobs state show",
+            )
+        shared = there.data if there else None
+        if shared is not None and _lineage(here.data) != _lineage(shared):
+            raise AnswerIsNo(
+                f"{self.name} is another state than {self._local.path}; nothing was changed",
+                hint=f"take over what it lacks: cosmos-jobs import {self._local.path}",
+            )
 
     def moved(self) -> None:
         """Note that the shared state exists now, and has all that was here."""

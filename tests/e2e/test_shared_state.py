@@ -1,0 +1,268 @@
+"""A state that several machines share, as users meet it: real servers, every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.fixtures_ssh import Servers
+from tests.objects import BUCKET, SECRET, ObjectServer
+from tests.remote import Remote, StandIn, target
+from tests.servers import Home, Proxy, Server
+
+
+class Team:
+    """Two clones of a project that share a state; runs are made on one GPU host."""
+
+    def __init__(self, folder: Path, home: Home, state: dict[str, str]) -> None:
+        self.folder = folder
+        self.root = folder / "the root"
+        self.stand_in = StandIn(folder / "stand-in")
+        self.state = state
+        self.ann = Remote(folder / "ann", home)
+        self.ann.sweep(2)
+        self.configure(self.ann, None)
+        self.bob = Remote(folder / "bob", home)
+        shutil.copytree(self.ann.root, self.bob.root, dirs_exist_ok=True)
+        for each in (self.ann, self.bob):
+            self.configure(each, state)
+
+    def configure(self, project: Remote, state: dict[str, str] | None) -> None:
+        """Write the project file, with or without a shared state."""
+        hosts = target(["gpu"], self.root, self.stand_in.installation())
+        settings: dict[str, Any] = {"version": 1, "target": "gpu", "targets": {"gpu": hosts}}
+        settings |= {"state": state} if state else {}
+        (project.root / "cosmos-jobs.yaml").write_text(json.dumps(settings, indent=1))
+
+
+@pytest.fixture
+def server(ssh_servers: Servers) -> Server:
+    """Return the GPU host."""
+    return ssh_servers("gpu")
+
+
+@pytest.fixture(params=["host", "bucket"])
+def team(request: pytest.FixtureRequest, tmp_path: Path, ssh_home: Home, server: Server) -> Team:
+    """Return a team, with its state on the host or in a bucket."""
+    if request.param == "host":
+        return Team(tmp_path, ssh_home, {"target": "gpu"})
+    request.getfixturevalue("objects")
+    return Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+
+
+def test_what_one_clone_has_made_another_one_does_not_make_again(team: Team) -> None:
+    team.ann.run("apply", "jobs/small.yaml")
+
+    assert team.bob.summary("jobs/small.yaml") == {"keep": 2}
+    team.bob.run("apply", "jobs/small.yaml")
+    assert len(team.stand_in.made()) == 2
+    assert not list(team.bob.root.glob("outputs/runs/rs_*"))
+    team.bob.run("fetch")
+    assert len(list(team.bob.root.glob("outputs/runs/rs_*/output.mp4"))) == 2
+    assert team.bob.run("verify").stdout
+
+
+def test_two_clones_that_apply_at_once_make_each_run_once(team: Team) -> None:
+    started = [each.start("apply", "jobs/small.yaml") for each in (team.ann, team.bob)]
+    said = [each.communicate(timeout=120) for each in started]
+
+    assert [each.returncode for each in started] == [0, 0], said
+    assert sorted(team.stand_in.made()) == sorted(str(each["id"]) for each in team.ann.runs())
+    assert len(team.stand_in.made()) == 2
+
+
+def test_a_local_state_is_taken_along(team: Team) -> None:
+    team.configure(team.ann, None)
+    team.ann.run("apply", "jobs/small.yaml")
+    local = team.ann.root / ".cosmos-jobs" / "state.json"
+    lineage = orjson.loads(local.read_bytes())["meta"]["store"]["lineage"]
+    team.configure(team.ann, team.state)
+
+    # To look moves nothing.
+    assert team.ann.summary("jobs/small.yaml") == {"keep": 2}
+    assert local.exists()
+    said = team.ann.run("state", "migrate").stderr
+
+    assert "The state of this project is now" in said
+    assert not local.exists()
+    assert team.bob.summary("jobs/small.yaml") == {"keep": 2}
+    facts = orjson.loads(team.bob.run("state", "show", "--format", "json").stdout)
+    assert facts["lineage"] == lineage
+    refused = team.ann.run("state", "migrate", exit_code=1).stderr
+    assert "to move" in refused
+    # A project file that has lost its `state` does not begin anew.
+    team.configure(team.ann, None)
+    assert "was moved" in team.ann.run("plan", "jobs/small.yaml", exit_code=4).stderr
+
+
+def test_two_states_are_never_mixed_up(team: Team) -> None:
+    team.bob.run("apply", "jobs/small.yaml")
+    team.configure(team.ann, None)
+    team.ann.run("create", "prompt", "A pier in fog", "clips/a")
+    team.configure(team.ann, team.state)
+
+    said = team.ann.run("status").stderr
+
+    assert "is a state of its own" in said
+    assert "cosmos-jobs import" in said
+    assert "another state" in team.ann.run("state", "migrate", exit_code=1).stderr
+    local = team.ann.root / ".cosmos-jobs" / "state.json"
+    team.ann.run("import", str(local))
+    local.unlink()
+    assert "A pier in fog" in team.bob.run("list", "prompts").stdout
+
+
+def test_a_state_is_pulled_pushed_and_shown(team: Team, tmp_path: Path) -> None:
+    nothing = team.ann.run("state", "show", exit_code=1).stderr
+    assert "there is no state yet" in nothing
+    team.ann.run("create", "prompt", "A pier in fog", "clips/a")
+    copy = tmp_path / "copy.json"
+    copy.write_text(team.ann.run("state", "pull").stdout)
+    shown = team.bob.run("state", "show").stdout
+    assert "serial   1" in shown
+    assert "1 prompt, 0 runs" in shown
+    team.bob.run("create", "prompt", "A pier in rain", "clips/a")
+
+    older = team.ann.run("state", "push", str(copy), exit_code=1).stderr
+    assert "serial 1, and there is 2" in older
+    other = orjson.loads(copy.read_bytes())
+    other["meta"]["store"]["lineage"] = "another"
+    (tmp_path / "other.json").write_bytes(orjson.dumps(other))
+    refused = team.ann.run("state", "push", str(tmp_path / "other.json"), exit_code=1).stderr
+    assert "another lineage" in refused
+    team.ann.run("state", "push", "--force", str(copy))
+
+    assert "A pier in rain" not in team.bob.run("list", "prompts").stdout
+    assert "serial   3" in team.bob.run("state", "show").stdout
+    (tmp_path / "none.json").write_text("{}")
+    none = team.ann.run("state", "push", str(tmp_path / "none.json"), "--force", exit_code=4)
+    assert "not a whole state file" in none.stderr
+    assert team.ann.run("state", "lock-info").stdout == "Nobody is writing.\n"
+
+
+def test_a_damaged_state_is_restored_as_it_is_told(
+    team: Team, damage_state: Callable[[Team], None], tmp_path: Path
+) -> None:
+    for text in ("fog", "rain"):
+        team.ann.run("create", "prompt", f"A pier in {text}", "clips/a")
+    damage_state(team)
+
+    told = team.bob.run("status", exit_code=4).stderr
+    assert "state pull --backup > old.json" in told
+    assert "state push --force old.json" in told
+    (tmp_path / "old.json").write_text(team.bob.run("state", "pull", "--backup").stdout)
+    team.bob.run("state", "push", "--force", str(tmp_path / "old.json"))
+
+    assert "A pier in fog" in team.ann.run("list", "prompts").stdout
+
+
+@pytest.fixture
+def damage_state(object_server: ObjectServer) -> Callable[[Team], None]:
+    """Return how to overwrite a team's state."""
+
+    def damage(team: Team) -> None:
+        if "target" in team.state:
+            (team.root / "state" / "state.json").write_bytes(b'{"meta"')
+            return
+        key = f"{team.state['url'].removeprefix(f's3://{BUCKET}/')}/state.json"
+        object_server.client().put_object(Bucket=BUCKET, Key=key, Body=b'{"meta"')
+
+    return damage
+
+
+def test_without_a_network_the_last_copy_is_read(
+    tmp_path: Path, ssh_home: Home, objects: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(objects.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+        team.ann.run("create", "prompt", "A pier in fog", "clips/a")
+        copy = team.ann.root / ".cosmos-jobs" / "cache" / "state.copy"
+        hours = copy.stat().st_mtime - 3 * 3600
+        os.utime(copy, (hours, hours))
+        proxy.off()
+
+        read = team.ann.run("list", "prompts")
+        refused = team.ann.run("create", "prompt", "A pier in rain", "clips/a", exit_code=4)
+        unknown = team.bob.run("list", "prompts", exit_code=4)
+
+        assert "A pier in fog" in read.stdout
+        assert "as it was 3 hours ago" in read.stderr
+        assert "out of reach" in refused.stderr
+        assert "out of reach" in unknown.stderr
+        proxy.on = True
+        assert "hours ago" not in team.ann.run("list", "prompts").stderr
+
+
+def test_a_host_that_does_not_answer_is_told_with_the_age_of_the_copy(
+    tmp_path: Path, ssh_home: Home, server: Server
+) -> None:
+    team = Team(tmp_path, ssh_home, {"target": "gpu"})
+    team.ann.run("create", "prompt", "A pier in fog", "clips/a")
+    server.stop()
+
+    read = team.ann.run("list", "prompts")
+
+    assert "A pier in fog" in read.stdout
+    assert "no contact with gpu" in read.stderr
+    assert "as it was less than a minute ago" in read.stderr
+
+
+def test_no_credentials_are_left_anywhere(
+    tmp_path: Path, ssh_home: Home, server: Server, objects: ObjectServer
+) -> None:
+    team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+    said = team.ann.run("apply", "-v", "jobs/small.yaml")
+    said_too = team.ann.run("state", "show")
+
+    written = [each for each in tmp_path.rglob("*") if each.is_file() and not each.is_symlink()]
+    assert [each for each in written if SECRET.encode() in each.read_bytes()] == []
+    assert SECRET not in f"{said.stdout}{said.stderr}{said_too.stdout}{said_too.stderr}"
+    state = objects.client().get_object(Bucket=BUCKET, Key=f"{tmp_path.name}/state.json")
+    assert SECRET.encode() not in state["Body"].read()
+
+
+def test_without_the_library_it_is_told_what_to_install(
+    tmp_path: Path, ssh_home: Home, objects: ObjectServer
+) -> None:
+    team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+    (tmp_path / "absent" / "boto3").mkdir(parents=True)
+    (tmp_path / "absent" / "boto3" / "__init__.py").write_text("raise ImportError('not here')")
+
+    process = team.ann.start("status", env={"PYTHONPATH": str(tmp_path / "absent")})
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 4
+    assert 'pip install "cosmos-jobs[s3]"' in err
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials"),
+        ({"AWS_ENDPOINT_URL": "nonsense"}, "nonsense"),
+        ({}, "bucket"),
+    ],
+)
+def test_a_store_that_lets_nobody_in_is_told(
+    tmp_path: Path,
+    ssh_home: Home,
+    objects: ObjectServer,
+    environment: dict[str, str],
+    words: str,
+) -> None:
+    team = Team(tmp_path, ssh_home, {"url": "s3://no-such-bucket/films"})
+
+    process = team.ann.start("status", env=environment)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 4, err
+    assert words in err
+    assert "Traceback" not in err

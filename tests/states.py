@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from cosmos_jobs.hosts.ssh import SSHHost
@@ -24,7 +26,7 @@ class Kept:
     place: str
     host: str = ""
 
-    def open(self, *, lock_timeout_s: float = 30, connect_timeout_s: float = 60) -> StateFile:
+    def open(self, *, lock_timeout_s: int = 30, connect_timeout_s: float = 60) -> StateFile:
         """Return the state file, as one client has it."""
         match self.kind:
             case "local":
@@ -61,3 +63,10 @@ def count_many(kept: Kept, writer: int, times: int) -> None:
     for _ in range(times):
         count(store, writer)
     store.file.close()
+
+
+def hold(kept: Kept, held: Event) -> None:
+    """Hold the lock for ever, in a process of its own."""
+    with kept.open().writing(""):
+        held.set()
+        time.sleep(600)

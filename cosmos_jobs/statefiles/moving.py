@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -32,16 +33,19 @@ class Moving(Wrapped):
         self._local = LocalFile(path)
         self._say = say
         self._told = False
+        self._is_left = False
 
     def read(self, mark: str) -> Content | None:
         """Return the shared state, else the local one."""
-        return self._chosen(self._file.read(_shared(mark)), mark, writes=False)
+        return self._chosen(self._file.read(_shared(mark)), mark)
 
     @contextmanager
     def writing(self, mark: str) -> Iterator[Writing]:
         """Let the shared state be replaced."""
         with self._file.writing(_shared(mark)) as writing:
-            found = self._chosen(writing.found, mark, writes=True)
+            found = self._chosen(writing.found, mark)
+            if self._is_left:
+                _retire(self._local)
             yield _Writing(self, writing, found, was_here=_is_here(found.mark if found else mark))
 
     def check_movable(self) -> None:
@@ -53,10 +57,10 @@ class Moving(Wrapped):
                 hint="what is shared: cosmos-jobs state show",
             )
         shared = there.data if there else None
-        if shared is not None and _lineage(here.data) != _lineage(shared):
+        if shared is not None and not _has_all(shared, here.data):
             raise AnswerIsNo(
                 f"{self.name} is another state than {self._local.path}; nothing was changed",
-                hint=f"take over what it lacks: cosmos-jobs import {self._local.path}",
+                hint=self._way_out(shared, here.data),
             )
 
     def moved(self) -> None:
@@ -64,7 +68,7 @@ class Moving(Wrapped):
         _retire(self._local)
         self._say(f"The state of this project is now {self.name}.")
 
-    def _chosen(self, found: Content | None, mark: str, *, writes: bool) -> Content | None:
+    def _chosen(self, found: Content | None, mark: str) -> Content | None:
         if found is None or not self._local.path.exists():
             return found
         if found.data is None and not found.is_lost:
@@ -73,24 +77,28 @@ class Moving(Wrapped):
                 return None
             return found if here.data is None else Content(here.data, _HERE + here.mark)
         if found.data is not None:
-            self._compare(found.data, writes=writes)
+            self._compare(found.data)
         return found
 
-    def _compare(self, shared: bytes, *, writes: bool) -> None:
+    def _compare(self, shared: bytes) -> None:
         """See that a local state beside a shared one is not forgotten: it may be another one."""
         local = self._local.read("")
         if local is None or local.data is None:
             return
-        if _lineage(local.data) == _lineage(shared):
-            if writes:
-                # What a process that was killed just after the move has left.
-                _retire(self._local)
+        if _has_all(shared, local.data):
+            # A process was killed just after the move; only writers tidy up.
+            self._is_left = True
         elif not self._told:
             self._told = True
             self._say(
                 f"{self._local.path} is a state of its own; {self.name} does not know it.\n"
-                f"  take it over: cosmos-jobs import {self._local.path}; then remove it"
+                f"  {self._way_out(shared, local.data)}; then remove it"
             )
+
+    def _way_out(self, shared: bytes, local: bytes) -> str:
+        if _has_all(local, shared):
+            return f"it is later: cosmos-jobs state push {self._local.path}"
+        return f"take over what it has: cosmos-jobs import {self._local.path}"
 
 
 class _Writing:
@@ -117,11 +125,21 @@ def _is_here(mark: str) -> bool:
     return mark.startswith(_HERE)
 
 
-def _lineage(data: bytes) -> str:
+def _has_all(later: bytes, earlier: bytes) -> bool:
+    """Return whether a state came of another one, as its last writes tell."""
+    one, other = _meta(later), _meta(earlier)
+    last = other.get("writes", ())[-1:]
+    return one.get("lineage") == other.get("lineage") and (
+        not last or last[0] in one.get("writes", ())
+    )
+
+
+def _meta(data: bytes) -> dict[str, Any]:
     try:
-        return str(orjson.loads(data)["meta"]["store"]["lineage"])
+        meta: dict[str, Any] = orjson.loads(data)["meta"]["store"]
     except (ValueError, KeyError, TypeError):
-        return ""
+        return {}
+    return meta
 
 
 def _retire(local: LocalFile) -> None:

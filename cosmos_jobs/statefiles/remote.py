@@ -60,7 +60,7 @@ _WRITE = (
     + """\
 pad() { printf "%${padding}s" ''; }
 fail() { echo failed; pad; exit 1; }
-command -v flock >/dev/null || { echo 'flock: not found' >&2; fail; }
+command -v flock >/dev/null || { echo 'flock: there is no flock (util-linux)' >&2; fail; }
 mkdir -p "$d" && true >>"$d/lock" || fail
 exec 9>>"$d/lock"
 if ! flock -w "$wait" 9; then echo busy $(cat "$d/holder"); pad; exit 0; fi
@@ -92,20 +92,26 @@ _HOLDER = '[ ! -e "$d/lock" ] || flock -sn "$d/lock" true || cat "$d/holder"'
 class RemoteFile:
     """The file `state/state.json` below `root` on a host, with its backup and lock beside it.
 
-    Whoever holds the lock is killed or cut off: then it is free, at once or
-    after HOLD_S. `client` is told to those who wait for it.
+    When a client is killed its lock is free at once; when it is silent, as one
+    whose network is gone, after `hold_s`. `client` is told to those who wait.
     """
 
     fresh_s = FRESH_S
 
     def __init__(
-        self, host: SSHHost, root: str, client: str, lock_timeout_s: float = LOCK_TIMEOUT_S
+        self,
+        host: SSHHost,
+        root: str,
+        client: str,
+        lock_timeout_s: int = LOCK_TIMEOUT_S,
+        hold_s: int = HOLD_S,
     ) -> None:
         self.name = f"{host.name}:{root}/state/state.json"
         self._host = host
         self._folder = f"{root}/state"
         self._client = client
         self._lock_timeout_s = lock_timeout_s
+        self._hold_s = hold_s
         self._background = Background()
 
     def read(self, mark: str) -> Content | None:
@@ -173,7 +179,7 @@ class RemoteFile:
             "d": self._folder,
             "padding": PADDING,
             "order": _ORDER,
-            "hold": HOLD_S,
+            "hold": self._hold_s,
             "left": _LEFT,
             **values,
         }
@@ -220,7 +226,7 @@ class RemoteFile:
     async def _put(self, talk: Talk, data: bytes) -> str:
         mark, packed = hashlib.sha256(data).hexdigest(), gzip.compress(data, 1)
         order = f"put {len(packed)} {mark}".ljust(_ORDER).encode()
-        async with self._limit(HOLD_S + _ANSWER_S):
+        async with self._limit(self._hold_s + _ANSWER_S):
             reply = await talk.answer(order + packed)
         if reply.code in (None, _LEFT):
             raise ConnectionCut

@@ -121,7 +121,11 @@ def echo(text: str | bytes, *, nl: bool = True) -> None:
 
 
 def operations(
-    project: Path | None, paths: Sequence[str] = (), *, offline: bool = False
+    project: Path | None,
+    paths: Sequence[str] = (),
+    *,
+    offline: bool = False,
+    connect_timeout: float = CONNECT_TIMEOUT_S,
 ) -> WorkflowOperations:
     """Return the operations of the project in a folder, or around the working directory.
 
@@ -133,7 +137,10 @@ def operations(
 
     root = project.resolve() if project else projects.find(_start(paths))
     ops = WorkflowOperations(
-        projects.load(root), lambda line: click.echo(line, err=True), offline=offline
+        projects.load(root),
+        lambda line: click.echo(line, err=True),
+        offline=offline,
+        connect_timeout_s=connect_timeout,
     )
     # The shell's completion has no context.
     if context := click.get_current_context(silent=True):

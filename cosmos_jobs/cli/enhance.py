@@ -53,7 +53,7 @@ def enhance_command(
         return
     if call and not dry_run:
         raise UsageError("--call belongs to --dry-run", hint="leave it out")
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     if dry_run:
         drafts = ops.draft_enhancements(prompts, enhancement_model=model, call=call)
         common.echo(enhancements.beside(drafts))

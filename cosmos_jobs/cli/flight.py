@@ -46,7 +46,7 @@ def watch_command(
     """
     from cosmos_jobs.render import progress
 
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     runs = ops.select(names, IN_FLIGHT)
     if not runs:
         common.echo("Nothing is in flight.")
@@ -89,7 +89,7 @@ def fetch_command(
     """
     from cosmos_jobs.render import progress
 
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     runs = ops.select(names, IN_FLIGHT | {State.SUCCEEDED})
     before = set(ops.select(names, IN_FLIGHT))
     lost = ops.lost_videos(runs)
@@ -121,7 +121,7 @@ def logs_command(run: str, follow: bool, connect_timeout: float, project: Path |
       cosmos-jobs logs rs_3f2a
       cosmos-jobs logs rs_3f2a -f
     """
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     if not run.startswith("rs_"):
         more = f" --job {run}" if run in ops.status() else ""
         raise UsageError(f"`{run}` is no run id", hint=f"see them: cosmos-jobs list runs{more}")
@@ -154,7 +154,7 @@ def cancel_command(
       cosmos-jobs cancel sunsets
       cosmos-jobs cancel --all
     """
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     if bool(names) == every:
         raise UsageError(
             "say what to cancel" if not names else "--all is all: leave out the names",
@@ -210,7 +210,7 @@ def retry_command(
     """
     from cosmos_jobs.cli import jobs
 
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     runs = ops.select(names, RETRIED | ({State.BLOCKED} if blocked else frozenset()))
     if not runs:
         common.echo("Nothing to retry.")
@@ -246,7 +246,7 @@ def adopt_command(
     """
     from cosmos_jobs.render import progress
 
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     # The store gets to know the runs, and so their number and places, while it is at it.
     with progress.lanes(partial(common.place_of, ops), 0, quiet=quiet, verbose=verbose) as notify:
         done = ops.adopt(target, notify, connect_timeout_s=connect_timeout)

@@ -106,7 +106,7 @@ def inference_command(
     if not prompt_ids and prompts_file is None:
         click.echo(click.get_current_context().get_help())
         return
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     ids = [*prompt_ids, *_listed(prompts_file)]
     if not ids:
         raise UsageError(f"there are no ids of prompts in {prompts_file}")

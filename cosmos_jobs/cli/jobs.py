@@ -230,7 +230,7 @@ def apply_command(
       cosmos-jobs apply --detach               then: cosmos-jobs watch
       cosmos-jobs apply night.plan             refused when the world moved on
     """
-    ops = common.operations(project, paths)
+    ops = common.operations(project, paths, connect_timeout=connect_timeout)
     if any(map(_is_plan, paths)):
         if len(paths) > 1 or only or target or force:
             raise UsageError("a saved plan is applied as it is: alone, and without selection")

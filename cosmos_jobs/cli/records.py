@@ -283,7 +283,7 @@ def prune_command(
       cosmos-jobs prune --cache
       cosmos-jobs prune --remote --dry-run
     """
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     if remote:
         _prune_remote(ops, paths, target, connect_timeout, yes=yes, dry_run=dry_run)
         return

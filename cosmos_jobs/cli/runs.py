@@ -64,7 +64,7 @@ def upscale_command(
     if not sources:
         click.echo(click.get_current_context().get_help())
         return
-    ops = common.operations(project)
+    ops = common.operations(project, connect_timeout=connect_timeout)
     planned = ops.upscale(
         sources, weight=weight, words=words, engine=engine or "", target=target, force=force
     )

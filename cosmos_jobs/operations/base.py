@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from cosmos_jobs import project
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import (
+    CONNECT_TIMEOUT_S,
     Event,
     Followed,
     PromptRecord,
@@ -37,14 +38,17 @@ class Base:
         say: Callable[[str], None] = lambda line: None,
         *,
         offline: bool = False,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         """Take a project; `say` gets what people should know of a shared state.
 
-        With `offline` its last copy is read when it is out of reach.
+        With `offline` its last copy is read when it is out of reach; else that
+        is tried for `connect_timeout_s`.
         """
         self.project = settings
         client = settings.client if settings.state else ""
-        self.store = Store(state_file(settings, say, offline=offline), client)
+        file = state_file(settings, say, offline=offline, connect_timeout_s=connect_timeout_s)
+        self.store = Store(file, client)
         self.outputs = Outputs(settings.outputs)
 
     @classmethod

@@ -14,18 +14,25 @@ from cosmos_jobs.statefiles.moving import MOVED, Moving
 
 COPY = "state.copy"
 OFFLINE_TIMEOUT_S = 10.0
-"""How long readers try who have a copy to go on with."""
+"""How long those try who only read: they may have a copy to go on with."""
 
 
-def state_file(project: Project, say: Callable[[str], None], *, offline: bool = False) -> StateFile:
+def state_file(
+    project: Project,
+    say: Callable[[str], None],
+    *,
+    offline: bool = False,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> StateFile:
     """Return the project's state file; `say` gets lines for people.
 
-    With `offline` readers of a shared one that is out of reach get the last copy.
+    With `offline` readers of a shared one that is out of reach get the last copy;
+    others try for `connect_timeout_s`.
     """
     if not project.state:
         return _local(project)
     path = project.cache / COPY
-    timeout_s = OFFLINE_TIMEOUT_S if offline and path.exists() else CONNECT_TIMEOUT_S
+    timeout_s = OFFLINE_TIMEOUT_S if offline else connect_timeout_s
     shared = Copied(_shared(project, say, timeout_s), path, say if offline else None)
     return Moving(shared, project.store, say)
 
@@ -35,7 +42,7 @@ def _shared(project: Project, say: Callable[[str], None], connect_timeout_s: flo
     if project.state.url:
         from cosmos_jobs.statefiles.objects import ObjectFile
 
-        return ObjectFile(project.state.url)
+        return ObjectFile(project.state.url, connect_timeout_s, say)
     from cosmos_jobs.hosts.ssh import SSHHost
     from cosmos_jobs.statefiles.remote import RemoteFile
 

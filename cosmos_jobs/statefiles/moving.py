@@ -51,7 +51,7 @@ class Moving(Wrapped):
     def check_movable(self) -> None:
         """Raise AnswerIsNo unless the next write moves the local state."""
         here, there = self._local.read(""), self._file.read("")
-        if here is None or here.data is None:
+        if here is None or not here.data:
             raise AnswerIsNo(
                 f"there is no state at {self._local.path} to move",
                 hint="what is shared: cosmos-jobs state show",
@@ -75,7 +75,7 @@ class Moving(Wrapped):
             here = self._local.read(mark.removeprefix(_HERE) if _is_here(mark) else "")
             if here is None:
                 return None
-            return found if here.data is None else Content(here.data, _HERE + here.mark)
+            return Content(here.data, _HERE + here.mark) if here.data else found
         if found.data is not None:
             self._compare(found.data)
         return found
@@ -83,7 +83,8 @@ class Moving(Wrapped):
     def _compare(self, shared: bytes) -> None:
         """See that a local state beside a shared one is not forgotten: it may be another one."""
         local = self._local.read("")
-        if local is None or local.data is None:
+        # An empty one is about to get what `state pull` writes.
+        if local is None or not local.data:
             return
         if _has_all(shared, local.data):
             # A process was killed just after the move; only writers tidy up.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +17,10 @@ FRESH_S = 1.0
 BACKUP_EVERY_S = 60.0
 """A copy of the object is one more request: a backup may be so much older than the last write."""
 
-_TRIES = 4
-_CONNECT_S, _ANSWER_S = 10, 30
+PATIENCE_S = 60.0
+
+_CONNECT_S, _ANSWER_S = 10.0, 30.0
+_LONGEST_PAUSE_S = 5.0
 _RESTORE = (
     "look at its backup: cosmos-jobs state pull --backup > old.json\n"
     "then restore it: cosmos-jobs state push --force old.json"
@@ -36,17 +40,25 @@ class ObjectFile:
     """The object `state.json` below a URL, `s3://bucket/prefix`, with its backup beside it.
 
     Address, region and credentials of the store come from the environment and
-    files that every program of AWS knows. Nobody ever holds a lock.
+    files that every program of AWS knows. Nobody ever holds a lock. An outage
+    may last `patience_s`; `say` gets a line for people when one begins.
     """
 
     fresh_s = FRESH_S
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        patience_s: float = PATIENCE_S,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         prefix = prefix.strip("/")
         self._bucket = bucket
         self._key = f"{prefix}/state.json" if prefix else "state.json"
         self.name = f"s3://{bucket}/{self._key}"
+        self._patience_s = patience_s
+        self._say = say
         self._client: Any = None
         self._backed_up = -BACKUP_EVERY_S
 
@@ -108,29 +120,39 @@ class ObjectFile:
         self._backed_up = time.monotonic()
 
     def _got(self, key: str, given: Mapping[str, str]) -> tuple[str, Content | None]:
-        """Return an object, or the code that says why there is none."""
+        """Return an object, or the code that says why there is none; wait an outage out."""
+        deadline = time.monotonic() + self._patience_s
+        for number in itertools.count():
+            try:
+                return self._asked(key, given)
+            except StoreAway:
+                pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2.0**number)  # noqa: S311
+                if time.monotonic() + pause > deadline:
+                    raise
+                if number == 2:
+                    self._say(f"{self.name}: no answer; trying again for {self._patience_s:.0f} s")
+                time.sleep(pause)
+        raise AssertionError
+
+    def _asked(self, key: str, given: Mapping[str, str]) -> tuple[str, Content | None]:
         from botocore.exceptions import ClientError
 
-        for number in range(_TRIES):
-            try:
-                reply = self._connected().get_object(Bucket=self._bucket, Key=key, **given)
-                data = reply["Body"].read()
-                # An answer that was cut within its head looks like a short one.
-                if "ETag" not in reply or "ContentLength" not in reply:
-                    raise OSError(_CUT)
-                return "", Content(data, str(reply["ETag"]))
-            except ClientError as error:
-                code = _code(error.response)
-                if code in _ABSENT or code == "304":
-                    return code, None
-                if _status(error.response) >= 500:
-                    raise self._away(error) from error
-                raise self._refused(error.response) from error
-            except _failures() as error:
-                # The library repeats a request, but not a body that was cut.
-                if number == _TRIES - 1 or not _is_network(error):
-                    raise self._away(error) from error
-        raise AssertionError
+        try:
+            reply = self._connected().get_object(Bucket=self._bucket, Key=key, **given)
+            data = reply["Body"].read()
+        except ClientError as error:
+            code = _code(error.response)
+            if code in _ABSENT or code == "304":
+                return code, None
+            if _status(error.response) >= 500:
+                raise self._away(error) from error
+            raise self._refused(error.response) from error
+        except _failures() as error:
+            raise self._away(error) from error
+        # An answer that was cut within its head looks like a short one.
+        if "ETag" not in reply or "ContentLength" not in reply:
+            raise self._away(OSError(_CUT))
+        return "", Content(data, str(reply["ETag"]))
 
     def _call(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make a conditional request; Unwritten where it may not have had its effect."""
@@ -139,7 +161,6 @@ class ObjectFile:
         try:
             reply: Mapping[str, Any] = getattr(self._connected(), name)(**arguments)
         except ClientError as error:
-            # A repeated request is refused, too, whose first answer was lost on the way.
             if _code(error.response) in _CONFLICTS or _status(error.response) >= 500:
                 raise Unwritten(str(error)) from error
             raise self._refused(error.response) from error
@@ -162,9 +183,10 @@ class ObjectFile:
                     hint='install it: pip install "cosmos-jobs[s3]"',
                 ) from error
             config = Config(
-                connect_timeout=_CONNECT_S,
-                read_timeout=_ANSWER_S,
-                retries={"mode": "standard", "total_max_attempts": _TRIES},
+                connect_timeout=min(_CONNECT_S, self._patience_s),
+                read_timeout=min(_ANSWER_S, self._patience_s),
+                # We try again ourselves, and then look first whether it was written.
+                retries={"mode": "standard", "total_max_attempts": 1},
                 # Stores other than Amazon's own do not know the newer checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,14 @@ class Team:
         for each in (self.ann, self.bob):
             self.configure(each, state)
 
-    def configure(self, project: Remote, state: dict[str, str] | None) -> None:
+    def stand_in_seconds(self, seconds: float) -> None:
+        """Let each run take so long."""
+        for each in (self.ann, self.bob):
+            self.configure(each, self.state, seconds)
+
+    def configure(self, project: Remote, state: dict[str, str] | None, seconds: float = 0) -> None:
         """Write the project file, with or without a shared state."""
-        hosts = target(["gpu"], self.root, self.stand_in.installation())
+        hosts = target(["gpu"], self.root, self.stand_in.installation(seconds))
         settings: dict[str, Any] = {"version": 1, "target": "gpu", "targets": {"gpu": hosts}}
         settings |= {"state": state} if state else {}
         (project.root / "cosmos-jobs.yaml").write_text(json.dumps(settings, indent=1))
@@ -100,6 +106,14 @@ def test_a_local_state_is_taken_along(team: Team) -> None:
     # A project file that has lost its `state` does not begin anew.
     team.configure(team.ann, None)
     assert "was moved" in team.ann.run("plan", "jobs/small.yaml", exit_code=4).stderr
+    # The way back, as it is told there.
+    team.configure(team.ann, team.state)
+    with local.open("w") as file:
+        pulled = team.ann.run("state", "pull")
+        file.write(pulled.stdout)
+    assert pulled.stderr == ""
+    team.configure(team.ann, None)
+    assert team.ann.summary("jobs/small.yaml") == {"keep": 2}
 
 
 def test_two_states_are_never_mixed_up(team: Team) -> None:
@@ -190,7 +204,7 @@ def test_without_a_network_the_last_copy_is_read(
         proxy.off()
 
         read = team.ann.run("list", "prompts")
-        refused = team.ann.run("create", "prompt", "A pier in rain", "clips/a", exit_code=4)
+        refused = team.ann.run("watch", "--connect-timeout", "1", exit_code=4)
         unknown = team.bob.run("list", "prompts", exit_code=4)
 
         assert "A pier in fog" in read.stdout
@@ -266,3 +280,56 @@ def test_a_store_that_lets_nobody_in_is_told(
     assert process.returncode == 4, err
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.fixture
+def far_team(
+    tmp_path: Path,
+    ssh_home: Home,
+    server: Server,
+    objects: ObjectServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[Team, Proxy]]:
+    """Return a team with its state in a bucket, behind a network that can be cut."""
+    with Proxy(objects.port, round_trip_s=0.1) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+        team.stand_in_seconds(1)
+        yield team, proxy
+
+
+def wait_for_work(team: Team) -> None:
+    deadline = time.monotonic() + 60
+    while not team.stand_in.lines("begin"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_outage_of_the_state_is_waited_out(far_team: tuple[Team, Proxy]) -> None:
+    team, proxy = far_team
+    applying = team.ann.start("apply", "jobs/small.yaml")
+    wait_for_work(team)
+    proxy.off()
+    time.sleep(1)
+    proxy.on = True
+    out, err = applying.communicate(timeout=120)
+
+    assert applying.returncode == 0, f"{out}{err}"
+    assert [each["state"] for each in team.ann.runs()] == ["succeeded"] * 2
+    assert len(team.stand_in.made()) == 2
+
+
+def test_work_goes_on_when_the_state_is_gone_for_long(far_team: tuple[Team, Proxy]) -> None:
+    team, proxy = far_team
+    applying = team.ann.start("apply", "--connect-timeout", "3", "jobs/small.yaml")
+    wait_for_work(team)
+    proxy.off()
+    out, err = applying.communicate(timeout=120)
+
+    assert applying.returncode == 4, f"{out}{err}"
+    assert "out of reach" in err
+    assert "Traceback" not in err
+    proxy.on = True
+    team.ann.run("apply", "jobs/small.yaml")
+    assert [each["state"] for each in team.bob.runs()] == ["succeeded"] * 2
+    assert len(team.stand_in.made()) == 2

@@ -103,13 +103,15 @@ def test_a_change_is_decided_anew_when_others_were_quicker(url: str) -> None:
 
 
 def test_a_server_that_is_away_is_out_of_reach(far: Proxy, url: str) -> None:
-    store = Store(ObjectFile(url))
+    said: list[str] = []
+    store = Store(ObjectFile(url, 2, said.append))
     put(store, record(1))
     far.off()
 
     with pytest.raises(StoreAway, match="out of reach"):
         put(store, record(2))
 
+    assert said == [f"{store.file.name}: no answer; trying again for 2 s"]
     far.on = True
     put(store, record(2))
     assert len(store.snapshot().runs) == 2

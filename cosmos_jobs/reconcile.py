@@ -34,7 +34,7 @@ from cosmos_jobs.watches import Watch
 
 TICK_S = 0.1
 WRITE_SHARE = 0.04
-"""The longest share of time that is spent writing the store."""
+"""The longest share of time that the processor spends writing the store."""
 
 AWAY_PAUSE_S = (0.25, 2.0)
 """Between two looks at a distant machine: at first, and where nothing happens."""
@@ -182,9 +182,9 @@ class Reconciler:
                 self._tell()
                 if all(self._is_done(watch, until) for watch in self._watches.values()):
                     break
-                # A write every tick must not take more than its share of the time.
-                pause = max(TICK_S, self._write_s / WRITE_SHARE - (time.monotonic() - began))
-                await asyncio.sleep(pause)
+                # A write every tick must not take more than its share of the processor's time.
+                pause = self._write_s / WRITE_SHARE - (time.monotonic() - began)
+                await asyncio.sleep(max(TICK_S, pause))
         except asyncio.CancelledError:
             self._say("stopping; Ctrl-C again quits at once")
             await self._dismiss()
@@ -495,9 +495,7 @@ class Reconciler:
         ]
         if not news:
             return False
-        began = time.monotonic()
         records = await self._observed(news)
-        self._write_s = time.monotonic() - began
         for watch, _, _ in news:
             if watch.settled and watch.site and watch.is_out:
                 self._finished.setdefault(watch.site, []).append(watch.batch.id)
@@ -510,6 +508,13 @@ class Reconciler:
         The machines are looked at on while the store is written.
         """
 
+        def write() -> tuple[list[Watch], list[Record]]:
+            began = time.thread_time()
+            written = self._store.change(put)
+            # To wait for a state far away costs nobody anything.
+            self._write_s = time.thread_time() - began
+            return written
+
         def put(change: Transaction) -> tuple[list[Watch], list[Record]]:
             told = [copy.copy() for _, copy, _ in news]
             changed = [
@@ -519,7 +524,7 @@ class Reconciler:
             ]
             return told, changed
 
-        told, changed = await asyncio.to_thread(self._store.change, put)
+        told, changed = await asyncio.to_thread(write)
         for (watch, _, _), copy in zip(news, told, strict=True):
             watch.recorded = copy.recorded
             watch.ended |= copy.ended

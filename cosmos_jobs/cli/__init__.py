@@ -150,8 +150,8 @@ def _tell(error: CosmosJobsError) -> None:
     else:
         said = error.message
     click.echo(f"{click.style('error', fg='red', bold=True)}: {said}", err=True, color=_color())
-    if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+    for line in error.hint.splitlines():
+        click.echo(f"  {line}", err=True)
 
 
 def _trouble(error: OSError) -> str:

@@ -188,8 +188,8 @@ def tell_troubles(troubles: Iterable[HostError]) -> None:
     """Say which machines did not do their part, and what to type next."""
     for error in troubles:
         click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
+        for line in error.hint.splitlines():
+            click.echo(f"  {line}", err=True)
 
 
 def tell_traffic(traffic: Iterable[str], *, verbose: bool) -> None:

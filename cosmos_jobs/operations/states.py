@@ -11,6 +11,7 @@ from cosmos_jobs.operations.base import Base
 from cosmos_jobs.statefiles.moving import Moving
 
 if TYPE_CHECKING:
+    from cosmos_jobs.protocols import Content
     from cosmos_jobs.store import Tables, Transaction
 
 
@@ -19,11 +20,12 @@ class States(Base):
 
     def show_state(self) -> StateFacts:
         """Return where the state is, which one it is, and who wrote it last."""
-        data = self._data()
+        found, data = self._found()
         tables = self.store.parsed(data)
         meta = tables["meta"]["store"]
+        file = self.store.file
         return StateFacts(
-            self.store.file.name,
+            file.place(found) if isinstance(file, Moving) else file.name,
             bool(self.project.state),
             meta["lineage"],
             meta["serial"],
@@ -40,7 +42,7 @@ class States(Base):
         Raises AnswerIsNo when there is none.
         """
         if not backup:
-            return self._data()
+            return self._found()[1]
         data = self.store.file.backup()
         if data is None:
             raise AnswerIsNo(f"{self.store.file.name} has no backup yet")
@@ -87,7 +89,7 @@ class States(Base):
         """Return who keeps others from writing the state just now; "" when nobody does."""
         return self.store.file.holder()
 
-    def _data(self) -> bytes:
+    def _found(self) -> tuple[Content, bytes]:
         found = self.store.file.read("")
         if found is None or found.data is None:
             if found is not None and found.is_lost:
@@ -96,7 +98,7 @@ class States(Base):
                 f"there is no state yet: {self.store.file.name}",
                 hint="the first command that writes makes it: cosmos-jobs apply",
             )
-        return found.data
+        return found, found.data
 
     def _check_follows(self, change: Transaction, tables: Tables, name: str) -> None:
         theirs, ours = tables["meta"]["store"], change.meta

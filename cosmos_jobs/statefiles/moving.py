@@ -48,6 +48,12 @@ class Moving(Wrapped):
                 _retire(self._local)
             yield _Writing(self, writing, found, was_here=_is_here(found.mark if found else mark))
 
+    def place(self, found: Content) -> str:
+        """Return where a state is that was read."""
+        if _is_here(found.mark):
+            return f"{self._local.path}; the next write moves it to {self.name}"
+        return self.name
+
     def check_movable(self) -> None:
         """Raise AnswerIsNo unless the next write moves the local state."""
         here, there = self._local.read(""), self._file.read("")

@@ -119,13 +119,12 @@ class Store:
         *,
         over_damage: bool,
     ) -> _Result:
-        with self.file.writing(self._mark) as writing:
-            try:
-                tables = self._taken(self._mark, writing.found)
-            except StoreDamaged:
-                if not over_damage:
-                    raise
-                tables = _EMPTY
+        with self._guard:
+            mark, tables = self._mark, self._tables
+        with self.file.writing(mark) as writing:
+            # Not what a reader may have put into memory meanwhile: this is what is replaced.
+            if writing.found is not None:
+                tables = self._replaced(writing.found, over_damage=over_damage)
             if (landed := self._landed(tables, tried)) is not None:
                 return tried[landed][1]
             change = Transaction(dict(tables))
@@ -136,6 +135,14 @@ class Store:
                 tried[write] = tables["meta"]["store"]["serial"], result
                 self._keep(tables, writing.write(orjson.dumps(tables)))
         return result
+
+    def _replaced(self, found: Content, *, over_damage: bool) -> Tables:
+        try:
+            return self._read(found)
+        except StoreDamaged:
+            if not over_damage:
+                raise
+            return _EMPTY
 
     def _landed(self, tables: Tables, tried: Mapping[str, tuple[int, object]]) -> str | None:
         """Return which of our writes was written after all, if one was; it is one at most."""

@@ -93,7 +93,6 @@ class Shell:
         self._secret = secrets.token_hex(16)
         self._status: int | None = None
         self.alive = True
-        self.gone = asyncio.Event()
 
     async def open(self) -> None:
         """Open the channel; asyncssh.ChannelOpenError when the host allows no more."""
@@ -114,13 +113,16 @@ class Shell:
         script: str,
         data: AsyncIterable[bytes] | None = None,
         take: Callable[[bytes], None] | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Run a script, which has to read all of `data` from its standard input.
 
-        With `take` the output goes there piece by piece. Raises ConnectionCut
+        With `take` the output goes there piece by piece. `ended` is told when
+        the script has ended, be there data left or not. Raises ConnectionCut
         when the connection is lost meanwhile.
         """
         call = self._new_call(take)
+        call.done.add_done_callback(lambda _: ended())
         async with self._sending:
             self._calls.append(call)
             if not self.alive:
@@ -259,7 +261,6 @@ class Shell:
     def connection_lost(self, error: Exception | None) -> None:
         """Tell all who wait."""
         self.alive = False
-        self.gone.set()
         self._writable.set()
         self._fail()
 

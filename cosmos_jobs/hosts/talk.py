@@ -19,10 +19,10 @@ class Talk:
     """
 
     def __init__(self, shell: Shell, script: str) -> None:
-        self._shell = shell
         self._said: asyncio.Queue[bytes] = asyncio.Queue()
+        self._ended = asyncio.Event()
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        call = shell.call(script, self._answers(), self._said.put_nowait)
+        call = shell.call(script, self._answers(), self._said.put_nowait, self._ended.set)
         self._call = asyncio.create_task(call)
         self._call.add_done_callback(lambda _: self._said.put_nowait(b""))
 
@@ -42,11 +42,12 @@ class Talk:
         await asyncio.gather(self._call, return_exceptions=True)
 
     async def _answers(self) -> AsyncIterator[bytes]:
-        lost = asyncio.create_task(self._shell.gone.wait())
+        ended = asyncio.create_task(self._ended.wait())
         try:
-            await asyncio.wait((self._answer, lost), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((self._answer, ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            lost.cancel()
-        data = self._answer.result() if self._answer.done() else b""
+            ended.cancel()
+        # One that has ended reads nothing: its shell would take that for the next script.
+        data = b"" if self._ended.is_set() else self._answer.result()
         for start in range(0, len(data), PACKET):
             yield data[start : start + PACKET]

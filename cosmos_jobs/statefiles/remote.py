@@ -44,7 +44,7 @@ _SHOW = (
     + """\
 show() {
   if [ -e "$d/state.json" ]; then
-    if [ "$(digest <"$d/state.json")" = "$mark" ]; then echo same
+    if [ -n "$mark" ] && [ "$(digest <"$d/state.json")" = "$mark" ]; then echo same
     else echo state && gzip -c1 <"$d/state.json"; fi
   elif [ -e "$d/state.json.bak" ]; then echo gone
   else echo none; fi
@@ -158,6 +158,8 @@ class RemoteFile:
             # To read twice does no harm.
             with suppress(Unwritten):
                 reply = self._do(self._host.ask(script, timeout_s=_ANSWER_S))
+                if reply.code is None:
+                    continue
                 if reply.code != 0:
                     raise self._refused(what, reply)
                 return reply.stdout

@@ -206,3 +206,16 @@ def test_the_lock_of_a_killed_client_is_free(clients: Clients) -> None:
     put(clients.store(), record(1))
 
     assert len(clients.store().snapshot().runs) == 1
+
+
+def test_a_state_that_cannot_be_read_there_is_told_at_once(clients: Clients) -> None:
+    store = clients.store()
+    put(store, record(1))
+    path = clients.root / "state" / "state.json"
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(StoreError, match=r"gpu: cannot write the state: .*[Dd]irectory"):
+        put(store, record(2))
+    with pytest.raises(StoreError, match=r"gpu: cannot read the state: .*[Dd]irectory"):
+        clients.store().snapshot()

@@ -12,6 +12,7 @@ from typing import Any
 from cosmos_jobs.errors import StoreAway, StoreError
 from cosmos_jobs.protocols import Content, Unwritten
 from cosmos_jobs.redaction import masked
+from cosmos_jobs.statefiles import RESTORE
 
 FRESH_S = 1.0
 BACKUP_EVERY_S = 60.0
@@ -21,10 +22,6 @@ PATIENCE_S = 60.0
 
 _CONNECT_S, _ANSWER_S = 10.0, 30.0
 _LONGEST_PAUSE_S = 5.0
-_RESTORE = (
-    "look at its backup: cosmos-jobs state pull --backup > old.json\n"
-    "then restore it: cosmos-jobs state push --force old.json"
-)
 _CUT = "the connection was cut"
 _ABSENT = frozenset({"NoSuchKey", "404"})
 # Others were quicker: before, just now, or they have removed it.
@@ -98,7 +95,7 @@ class ObjectFile:
 
     def restoring(self) -> str:
         """Return what to type to get the backup back."""
-        return _RESTORE
+        return RESTORE
 
     def holder(self) -> str:
         """Nobody ever holds it."""

@@ -17,6 +17,7 @@ from cosmos_jobs.hosts.scripts import DIGEST, refused
 from cosmos_jobs.hosts.shells import ConnectionCut, Reply
 from cosmos_jobs.hosts.talk import PADDING, Talk
 from cosmos_jobs.protocols import Content, Unwritten
+from cosmos_jobs.statefiles import RESTORE
 from cosmos_jobs.statefiles.background import Background
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ _ANSWER_S = 60.0
 _TRIES = 5
 _ORDER = 128
 _LEFT = 7  # a script's exit code: it got no order in time
-_RESTORE = (
-    "look at its backup: cosmos-jobs state pull --backup > old.json\n"
-    "then restore it: cosmos-jobs state push --force old.json"
-)
 
 # The scripts below are constant: their values stand in front of them, as variables.
 _SHOW = (
@@ -136,7 +133,7 @@ class RemoteFile:
 
     def restoring(self) -> str:
         """Return what to type to get the backup back."""
-        return _RESTORE
+        return RESTORE
 
     def holder(self) -> str:
         """Return who holds the lock, and since when."""

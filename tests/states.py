@@ -59,7 +59,8 @@ def count(store: Store, writer: int) -> None:
 
 def count_many(kept: Kept, writer: int, times: int) -> None:
     """Count in a process of its own."""
-    store = Store(kept.open(), "ann@laptop")
+    # On a busy machine, eight of them may wait long for one another.
+    store = Store(kept.open(lock_timeout_s=600), "ann@laptop")
     for _ in range(times):
         count(store, writer)
     store.file.close()

@@ -11,12 +11,14 @@ Data flows one way. A module may import those below it (kept by import-linter):
     unwritten           prompts and jobs that no file asks for
     exports             job files of what is in the store, read back
     verify              outputs and inputs against the store
+    evaluate            what was measured of videos, kept by content
     importing, deleting     runs of another store come in; runs go
     adopt, consult      what machines and outputs have of runs, by whomever
     jobfiles            job files from disk to jobs
     prune               remove runs, working files, the cache
     doctor              what a target's machines have and lack
     reproduce           the commands that make a run again
+    measuring, pictures     a video beside its input; pictures to numbers
     collect             read what batches have made, bring it into outputs/
     logs                what engines say, from where it was told last
     controls            control maps for the models, computed here
@@ -50,6 +52,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     schema              JSON Schemas, and what violates them
     identity            canonical JSON and ids
     naming              names for people: of prompts, and of videos by their settings
+    metrics             which numbers of videos there are
     documents           records as JSON, in the store and on hosts
     faults              why a batch ended without its runs
     yamltext, ranges, prompttext    what a text means before it means a job

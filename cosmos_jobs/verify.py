@@ -13,7 +13,7 @@ import orjson
 
 from cosmos_jobs import files
 from cosmos_jobs.model import Record, Snapshot, State
-from cosmos_jobs.outputs import MANIFEST, Outputs
+from cosmos_jobs.outputs import MANIFEST, MAPS, Outputs
 from cosmos_jobs.project import Project
 from cosmos_jobs.store import Store, Transaction
 
@@ -233,7 +233,7 @@ def _strangers(
             kind = Kind.UNKNOWN_RUN if folder.is_dir() else Kind.UNKNOWN_FILE
             yield Finding(kind, "", str(folder))
         elif manifest := manifests.get(folder.name):
-            own = {str(folder / name) for name in (*manifest, MANIFEST, LOG)}
+            own = {str(folder / name) for name in (*manifest, MANIFEST, LOG, *MAPS.values())}
             yield from _unknown(folder, own, folder.name)
     for entry in _entries(outputs.root):
         if entry != runs:

@@ -44,6 +44,7 @@ COMMANDS = {
         "search": ("library", "Find prompts by their words or names."),
         "show": ("records", "Show all that is known of a prompt or a run."),
         "reproduce": ("records", "Print the exact commands that make a run again."),
+        "evaluate": ("results", "Measure videos: how they keep to their input."),
         "rate": ("library", "Give a run one to five stars."),
         "export": ("library", "Write a job file of prompts, runs or a job."),
         "import": ("library", "Take over prompts and runs of another store."),

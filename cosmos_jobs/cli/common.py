@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 FORMATS = click.Choice(["text", "json"])
+FORMATS_WITH_CSV = click.Choice(["text", "json", "csv"])
 
 
 def complete_job_files(
@@ -108,6 +110,12 @@ def verbosity(command: _Command) -> _Command:
 def format_option(choice: click.Choice[str] = FORMATS) -> Callable[[_Command], _Command]:
     """Add --format."""
     return click.option("--format", "form", type=choice, default="text", show_default=True)
+
+
+@contextmanager
+def silent() -> Iterator[Callable[[int, int], None]]:
+    """Yield what takes progress and shows nothing."""
+    yield lambda done, total: None
 
 
 def echo(text: str | bytes, *, nl: bool = True) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TypeVar
@@ -14,14 +14,16 @@ import orjson
 
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import UsageError
+from cosmos_jobs.metrics import BY_NAME, METRICS, Measured
 from cosmos_jobs.model import PromptRecord, Record, Run, State
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.operations.records import Overview
-from cosmos_jobs.render import library, plans, results, tables
+from cosmos_jobs.render import library, plans, results, spreadsheet, tables
 from cosmos_jobs.render.library import size
 
 Listed = TypeVar("Listed", PromptRecord, Record)
 STATES = click.Choice([str(state) for state in State])
+ORDERS = click.Choice(["rating", *(each.name for each in METRICS)])
 
 
 @click.command("status")
@@ -166,13 +168,15 @@ def _list_prompts(
 @_job_option
 @_prompt_option
 @_status_option
+@click.option("--sort", type=ORDERS, help="The best first; what `evaluate` has not measured, last.")
 @_limit
-@common.format_option()
+@common.format_option(common.FORMATS_WITH_CSV)
 @common.project_option
 def _list_runs(
     job: str,
     prompt: str,
     status: tuple[str, ...],
+    sort: str | None,
     limit: int | None,
     form: str,
     project: Path | None,
@@ -183,15 +187,22 @@ def _list_runs(
     Examples:
       cosmos-jobs list runs --job sunsets
       cosmos-jobs list runs --status failed --status lost --limit 20
+      cosmos-jobs list runs --sort edge_f1 --limit 5
+      cosmos-jobs list runs --format csv > runs.csv
     """
     ops = common.operations(project, offline=True)
     prompt_id = ops.get_prompt(prompt).prompt.id if prompt else ""
     states = [State(each) for each in status]
-    found = _first(ops.list_runs(job=job, prompt=prompt_id, states=states), limit)
-    if form == "json":
-        write_json([_run_document(each, ops.outputs.video(each)) for each in found])
+    records = ops.list_runs(job=job, prompt=prompt_id, states=states)
+    found = _first(ops.ranked(records, sort) if sort else records, limit)
+    if form == "text":
+        values = ops.measured(found) if sort in BY_NAME else {}
+        click.echo(tables.runs(found, values, sort) if found else "No such runs.")
+    elif form == "csv":
+        click.echo(spreadsheet.runs(found, ops.measured(found)), nl=False)
     else:
-        click.echo(tables.runs(found) if found else "No such runs.")
+        measured = ops.measured(found)
+        write_json([run_document(each, ops.outputs.video(each), measured) for each in found])
 
 
 @click.command("show")
@@ -220,7 +231,8 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
         run = ops.get_run(id_)
         video, manifest = ops.outputs.video(run), ops.manifest(run)
         if form == "json":
-            write_json({**_run_document(run, video), "manifest": manifest or None})
+            document = run_document(run, video, ops.measured([run]))
+            write_json({**document, "manifest": manifest or None})
         else:
             click.echo(results.run(run, ops.prompt_of(run), video, manifest))
     else:
@@ -386,7 +398,10 @@ def prompt_document(record: PromptRecord) -> dict[str, object]:
     }
 
 
-def _run_document(record: Record, video: Path) -> dict[str, object]:
+def run_document(
+    record: Record, video: Path, measured: Mapping[str, Measured]
+) -> dict[str, object]:
+    """Return a run as JSON has it, with its video's place and what was measured of it."""
     return {
         **{each.name: getattr(record.run, each.name) for each in fields(Run)},
         "jobs": dict(record.jobs),
@@ -396,6 +411,7 @@ def _run_document(record: Record, video: Path) -> dict[str, object]:
         # orjson writes dataclasses itself, many times faster than asdict.
         "attempts": record.attempts,
         "output": {"path": str(video), **asdict(record.output)} if record.output else None,
+        "metrics": dict(measured[record.run.id].values) if record.run.id in measured else {},
     }
 
 

@@ -191,3 +191,16 @@ class Hashing:
             end = "\n" if done >= total else ""
             percent = 100 * done // max(total, 1)
             click.echo(f"\rhashing {visible(path)}: {percent} %\x1b[K{end}", nl=False, err=True)
+
+
+@contextmanager
+def counting(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows on a terminal's stderr how many runs are done: `measured 3 of 8 runs`."""
+
+    def tell(done: int, total: int) -> None:
+        click.echo(f"\r{verb} {done:,} of {plural(total, 'run')}\x1b[K", nl=False, err=True)
+
+    try:
+        yield tell
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)

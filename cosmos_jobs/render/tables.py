@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import click
 
 from cosmos_jobs import upscaling
+from cosmos_jobs.metrics import BY_NAME, METRICS, Measured
 from cosmos_jobs.model import Lane, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
+from cosmos_jobs.render.plans import plural
 from cosmos_jobs.render.results import COLORS
 
 GAP = 2
@@ -35,22 +39,67 @@ def prompts(records: Iterable[PromptRecord]) -> str:
     return _table(("PROMPT", "NAME", "VIDEO", "TEXT"), rows, fold=3)
 
 
-def runs(records: Iterable[Record]) -> str:
-    """Return a line a run: id, state, its stars if any has, where it stands in its jobs, why."""
+def runs(
+    records: Iterable[Record],
+    measured: Mapping[str, Measured] = MappingProxyType({}),
+    metric: str | None = None,
+) -> str:
+    """Return a line a run: id, state, its stars if any has, where it stands in its jobs, why.
+
+    With a `metric` it is a column, from what was `measured`, by run id.
+    """
     records = list(records)
-    rated = any(each.rating for each in records)
+    columns: dict[str, list[str]] = {
+        "RUN": [each.run.id for each in records],
+        "STATE": [str(each.state) for each in records],
+    }
+    if any(each.rating for each in records):
+        columns["RATING"] = [stars(each.rating) for each in records]
+    if metric in BY_NAME:
+        values = [measured.get(each.run.id, Measured()).values.get(metric) for each in records]
+        columns[metric.upper()] = [number(each) for each in values]
+    columns["PLACE"] = [_places(each) for each in records]
+    columns["REASON"] = [" ".join(each.reason.split()) for each in records]
+    rows = list(zip(*columns.values(), strict=True))
+    return _table(list(columns), rows, fold=len(columns) - 1)
+
+
+def measured(records: Sequence[Record], found: Mapping[str, Measured]) -> str:
+    """Return a line a run with what was measured, then why the rest was not."""
+    shown = [each for each in METRICS if any(each.name in one.values for one in found.values())]
     rows = [
         (
             each.run.id,
-            str(each.state),
-            *([stars(each.rating)] if rated else []),
-            " ".join(f"{job}/{place}" for job, place in each.jobs.items()),
-            " ".join(each.reason.split()),
+            *(number(found[each.run.id].values.get(metric.name)) for metric in shown),
+            _places(each),
         )
         for each in records
     ]
-    head = ("RUN", "STATE", *(["RATING"] if rated else []), "PLACE", "REASON")
-    return _table(head, rows, fold=len(head) - 1)
+    head = ("RUN", *(each.name.upper() for each in shown), "PLACE")
+    table = _table(head, rows, fold=len(head) - 1)
+    better = "; ".join(
+        f"{each.name}: {_BETTER[each.better]}" for each in shown if each.better in _BETTER
+    )
+    return "\n".join([table, "", better, *_unmeasured(found.values())])
+
+
+_BETTER = {1: "higher is better", -1: "lower is better"}
+
+
+def _unmeasured(found: Iterable[Measured]) -> Iterator[str]:
+    """Say of each metric that some runs lack why, each reason once."""
+    counts = Counter(reason for one in found for reason in one.why.items())
+    for (name, why), runs in counts.items():
+        yield f"no {name} of {plural(runs, 'run')}: {visible(why)}"
+
+
+def number(value: float | None) -> str:
+    """Return a measured number with three digits that count; a dash for none."""
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _places(record: Record) -> str:
+    return " ".join(f"{job}/{place}" for job, place in record.jobs.items())
 
 
 def stars(rating: int | None) -> str:

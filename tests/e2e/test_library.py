@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 import time
 from collections.abc import Mapping
@@ -445,3 +447,31 @@ def test_a_file_of_ones_own_in_the_place_of_a_link_stays(project: Project) -> No
     project.run("delete", "run", run_id, "-y")
 
     assert place.read_text() == "my own"
+
+
+# --- evaluate -------------------------------------------------------------------------------
+
+
+def test_what_was_measured_sorts_the_list_and_goes_into_spreadsheets(project: Project) -> None:
+    made(project)
+
+    before = project.run("list", "runs", "--sort", "edge_f1").stdout
+    shown = project.run("evaluate", "small")
+    listed = project.run("list", "runs", "--sort", "edge_f1").stdout.splitlines()
+    rows = list(csv.DictReader(io.StringIO(project.run("list", "runs", "--format", "csv").stdout)))
+    again = orjson.loads(project.run("evaluate", "--format", "json").stdout)
+
+    assert [line.split()[2] for line in before.splitlines()] == ["EDGE_F1"] + RUNS * ["-"]
+    assert shown.stderr == ""
+    assert "higher is better" in shown.stdout and "no depth_si_rmse of 8 runs" in shown.stdout
+    scores = [float(line.split()[2]) for line in listed[1:]]
+    assert len(scores) == RUNS and scores == sorted(scores, reverse=True)
+    assert {each["run"]: float(each["edge_f1"]) for each in rows} == {
+        each["id"]: pytest.approx(each["metrics"]["edge_f1"], abs=1e-5) for each in again
+    }
+    assert project.run("verify").stdout.rstrip().endswith("all as it should be.")
+
+
+def test_a_name_that_is_no_run_cannot_be_measured(project: Project) -> None:
+    assert "There is no video" in project.run("evaluate").stdout
+    assert "no run, job or job file `x`" in project.run("evaluate", "x", exit_code=2).stderr

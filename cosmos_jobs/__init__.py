@@ -52,7 +52,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     schema              JSON Schemas, and what violates them
     identity            canonical JSON and ids
     naming              names for people: of prompts, and of videos by their settings
-    metrics             which numbers of videos there are
+    metrics, ratings    which numbers of videos there are; what people think of them
     documents           records as JSON, in the store and on hosts
     faults              why a batch ended without its runs
     yamltext, ranges, prompttext    what a text means before it means a job

@@ -45,6 +45,7 @@ def record(run_id: str, document: Document) -> Record:
         document.get("files", {}),
         tuple(document.get("passed", ())),
         document.get("rating"),
+        document.get("note", ""),
     )
 
 
@@ -72,6 +73,8 @@ def record_document(record: Record) -> Document:
         document["passed"] = list(record.passed)
     if record.rating is not None:
         document["rating"] = record.rating
+    if record.note:
+        document["note"] = record.note
     return document
 
 

@@ -71,6 +71,7 @@ def run(record: Record) -> Record | None:
         and _are_paths(record.files)
         and all(_is_id(_BATCH, each) for each in record.passed)
         and (record.rating is None or (_is_count(record.rating) and 1 <= record.rating <= 5))
+        and isinstance(record.note, str)
     )
     if not is_sound:
         return None

@@ -433,7 +433,7 @@ class Record:
 
     `files` maps parameters whose value is a file to its path as last seen.
     `passed` are the batches that it was given to and that never came to it.
-    `rating` are the stars, 1–5, that somebody gave it.
+    `rating` are the stars, 1–5, that somebody gave it, `note` is what they wrote.
     """
 
     run: Run
@@ -445,6 +445,7 @@ class Record:
     files: Mapping[str, str] = field(default_factory=dict)
     passed: tuple[str, ...] = ()
     rating: int | None = None
+    note: str = ""
 
     @property
     def batches(self) -> frozenset[str]:

@@ -13,11 +13,14 @@ import click
 from cosmos_jobs.cli import common
 from cosmos_jobs.cli.records import confirm, may_ask, prompt_document, write_json
 from cosmos_jobs.errors import UsageError
+from cosmos_jobs.ratings import MAX_NOTE
 from cosmos_jobs.render import library, tables
+from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.plans import plural
 
 if TYPE_CHECKING:
     from cosmos_jobs.exports import Exported
+    from cosmos_jobs.operations import WorkflowOperations
 
 
 @click.command("search")
@@ -44,25 +47,67 @@ def search_command(query: tuple[str, ...], form: str, project: Path | None) -> N
 
 
 @click.command("rate")
-@click.argument("run", metavar="rs_…", shell_complete=common.complete_ids)
-@click.argument("stars", metavar="1..5", type=click.IntRange(1, 5), required=False)
-@click.option("--clear", is_flag=True, help="Take the rating away.")
+@click.argument("run", metavar="[rs_…]", required=False, shell_complete=common.complete_ids)
+@click.argument("stars", metavar="[1..5]", type=click.IntRange(1, 5), required=False)
+@click.option("--note", metavar="TEXT", help="What to remember of it; empty takes it away.")
+@click.option("--clear", is_flag=True, help="Take stars and note away.")
+@click.option(
+    "--import",
+    "source",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take over what was exported on a report's page.",
+)
 @common.project_option
-def rate_command(run: str, stars: int | None, clear: bool, project: Path | None) -> None:
-    """Give a run one to five stars.
+def rate_command(
+    run: str | None,
+    stars: int | None,
+    note: str | None,
+    clear: bool,
+    source: Path | None,
+    project: Path | None,
+) -> None:
+    """Give a run one to five stars, and a note.
 
-    They are kept when the run is made again, and shown by `show` and
-    `list runs`.
+    They are kept when the run is made again, and shown by `show`, `list runs`
+    and `report`. `list runs --stars 4` and `export --best` go by them.
+
+    With --import it takes the file that a report's page exports: what was
+    judged there, and nothing else. Runs that are not here are named, and the
+    exit code is 1.
 
     \b
     Examples:
       cosmos-jobs rate rs_3f2a 4
+      cosmos-jobs rate rs_3f2a 5 --note "the planks stay straight"
       cosmos-jobs rate rs_3f2a --clear
+      cosmos-jobs rate --import ratings.json
     """
-    if clear == (stars is not None):
-        raise UsageError("say how many stars, 1 to 5, or --clear")
-    rated = common.operations(project).rate(run, stars)
-    click.echo(f"{rated.run.id}  {tables.stars(rated.rating) or 'not rated'}")
+    ops = common.operations(project)
+    if source is not None:
+        if run or note is not None or clear:
+            raise UsageError("--import takes a file alone", hint="leave out the rest")
+        _import_ratings(ops, source)
+        return
+    if run is None or clear == (stars is not None or note is not None):
+        raise UsageError(
+            "say which run, and how many stars, 1 to 5, a --note, or --clear",
+            hint="such as: cosmos-jobs rate rs_3f2a 4",
+        )
+    if note is not None and len(note) > MAX_NOTE:
+        raise UsageError(f"a note has at most {MAX_NOTE:,} characters")
+    kept = stars if stars is not None or clear else ops.get_run(run).rating
+    rated = ops.rate(run, kept, "" if clear else note)
+    said = (rated.run.id, tables.stars(rated.rating) or "not rated", visible(rated.note))
+    click.echo("  ".join(filter(None, said)))
+
+
+def _import_ratings(ops: WorkflowOperations, source: Path) -> None:
+    rated, skipped = ops.import_ratings(source)
+    click.echo(f"Rated {plural(rated, 'run')}.")
+    if skipped:
+        click.echo(f"Not here, or without a video: {', '.join(skipped)}", err=True)
+        click.get_current_context().exit(1)
 
 
 @click.command("verify")
@@ -105,6 +150,8 @@ def verify_command(repair: bool, form: str, project: Path | None) -> None:
 @click.command("export")
 @click.argument("ids", metavar="[ps_…|rs_…]...", nargs=-1, shell_complete=common.complete_ids)
 @click.option("--job", metavar="NAME", default="", help="All runs of this job.")
+@click.option("--best", is_flag=True, help="Of these only the runs with the most stars.")
+@click.option("--stars", type=click.IntRange(1, 5), help="Only those with at least so many.")
 @click.option("--name", metavar="NAME", default="", help="Name of the new job.")
 @click.option(
     "-o",
@@ -116,7 +163,14 @@ def verify_command(repair: bool, form: str, project: Path | None) -> None:
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @common.project_option
 def export_command(
-    ids: tuple[str, ...], job: str, name: str, out: str, force: bool, project: Path | None
+    ids: tuple[str, ...],
+    job: str,
+    best: bool,
+    stars: int | None,
+    name: str,
+    out: str,
+    force: bool,
+    project: Path | None,
 ) -> None:
     """Write a job file of prompts, runs or a job.
 
@@ -132,10 +186,13 @@ def export_command(
       cosmos-jobs export --job sunsets -o jobs/sunsets-export.yaml
       cosmos-jobs export ps_9b11c0de rs_3f2a
       cosmos-jobs export --job sunsets --name dusk -o jobs/
+      cosmos-jobs export --job sunsets --best -o jobs/best.yaml
     """
     if not ids and not job:
         raise UsageError("say what to export", hint="ids of prompts or runs, or --job NAME")
     found = common.operations(project, offline=True).export(ids, job=job, name=name)
+    ops = common.operations(project)
+    found = ops.export(ids, job=job, name=name, stars=stars or 0, best=best)
     place = Path(out)
     in_folder = bool(out) and (place.is_dir() or out.endswith("/"))
     if len(found) > 1 and not in_folder:

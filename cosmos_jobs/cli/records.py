@@ -168,6 +168,7 @@ def _list_prompts(
 @_job_option
 @_prompt_option
 @_status_option
+@click.option("--stars", type=click.IntRange(1, 5), help="Only those with at least so many.")
 @click.option("--sort", type=ORDERS, help="The best first; what `evaluate` has not measured, last.")
 @_limit
 @common.format_option(common.FORMATS_WITH_CSV)
@@ -176,6 +177,7 @@ def _list_runs(
     job: str,
     prompt: str,
     status: tuple[str, ...],
+    stars: int | None,
     sort: str | None,
     limit: int | None,
     form: str,
@@ -188,12 +190,13 @@ def _list_runs(
       cosmos-jobs list runs --job sunsets
       cosmos-jobs list runs --status failed --status lost --limit 20
       cosmos-jobs list runs --sort edge_f1 --limit 5
+      cosmos-jobs list runs --stars 4 --sort rating
       cosmos-jobs list runs --format csv > runs.csv
     """
     ops = common.operations(project, offline=True)
     prompt_id = ops.get_prompt(prompt).prompt.id if prompt else ""
     states = [State(each) for each in status]
-    records = ops.list_runs(job=job, prompt=prompt_id, states=states)
+    records = ops.list_runs(job=job, prompt=prompt_id, states=states, stars=stars or 0)
     found = _first(ops.ranked(records, sort) if sort else records, limit)
     if form == "text":
         values = ops.measured(found) if sort in BY_NAME else {}
@@ -408,6 +411,7 @@ def run_document(
         "state": str(record.state),
         "reason": record.reason,
         "rating": record.rating,
+        "note": record.note,
         # orjson writes dataclasses itself, many times faster than asdict.
         "attempts": record.attempts,
         "output": {"path": str(video), **asdict(record.output)} if record.output else None,

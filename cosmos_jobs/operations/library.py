@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import search
-from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import PromptRecord, Record
+from cosmos_jobs import ratings, search
+from cosmos_jobs.errors import AnswerIsNo, UsageError
+from cosmos_jobs.model import PromptRecord, Record, Snapshot
 from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.jobs import JobFiles
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from cosmos_jobs.importing import Imported
     from cosmos_jobs.store import Transaction
     from cosmos_jobs.verify import Verified
-
-STARS = range(1, 6)
 
 
 class Library(JobFiles):
@@ -40,13 +38,14 @@ class Library(JobFiles):
         found = search.matching(self.store.snapshot().prompts.values(), query)
         return tuple(sorted(found, key=lambda each: (each.name, each.prompt.id)))
 
-    def rate(self, run_id: str, stars: int | None) -> Record:
+    def rate(self, run_id: str, stars: int | None, note: str | None = None) -> Record:
         """Give a run 1–5 stars, or with None take them away; return it.
 
-        They stay when the run is made again. Raises UsageError for a run that
-        has no video yet, ValueError for other numbers.
+        A `note` replaces the one that it has; None leaves it. Both stay when
+        the run is made again. Raises UsageError for a run that has no video
+        yet, ValueError for other numbers and for notes that are too long.
         """
-        if stars is not None and stars not in STARS:
+        if stars is not None and stars not in ratings.STARS:
             raise ValueError(f"a rating is 1 to 5 stars, not {stars}")
 
         def give(change: Transaction) -> Record:
@@ -54,16 +53,42 @@ class Library(JobFiles):
             record = change.run(full)
             assert record is not None  # noqa: S101 - it is in the table
             if stars is not None and record.output is None:
+        if note is not None and len(note) > ratings.MAX_NOTE:
+            raise ValueError(f"a note has at most {ratings.MAX_NOTE:,} characters")
+        with self.store.transaction() as change:
+            full = unique(run_id, self.store.table("runs"), "run")
+            assert record is not None  # noqa: S101 - nobody else writes now
+            if record.output is None and (stars is not None or note):
                 raise UsageError(
                     f"{full} has no video to rate: it is {record.state}",
                     hint="make it first: cosmos-jobs apply",
                 )
-            rated = replace(record, rating=stars)
+            rated = replace(
+                record, rating=stars, note=record.note if note is None else note.strip()
+            )
             if rated != record:
                 change.put_runs([rated])
             return rated
 
         return self.store.change(give)
+
+    def import_ratings(self, path: str | Path) -> tuple[int, tuple[str, ...]]:
+        """Take over the ratings that a report's page exported, in one write.
+
+        Returns how many runs were rated, and the ids of those that are not here
+        or have no video. Raises InvalidFiles for a file that is none.
+        """
+        given = ratings.parse(Path(path).read_bytes(), str(path))
+        rated, skipped = [], []
+        with self.store.transaction() as change:
+            for each in given:
+                record = change.run(each.run)
+                if record is None or record.output is None:
+                    skipped.append(each.run)
+                else:
+                    rated.append(replace(record, rating=each.stars, note=each.note))
+            change.put_runs(rated)
+        return len(rated), tuple(skipped)
 
     def verify(
         self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None
@@ -81,22 +106,31 @@ class Library(JobFiles):
         return verify.project(self.project, self.store, silent, repair=repair)
 
     def export(
-        self, ids: Sequence[str] = (), *, job: str = "", name: str = ""
+        self,
+        ids: Sequence[str] = (),
+        *,
+        job: str = "",
+        name: str = "",
+        stars: int = 0,
+        best: bool = False,
     ) -> tuple[Exported, ...]:
         """Return job files that ask for the runs of prompts, runs (by id) and of a job.
 
         Nothing is written. There is one file for each engine, and for what is
         upscaled one of its own; each was read back: its runs have their ids.
-        Without a `name` the job is called `<job>-export`, or by its first
-        prompt. Raises UsageError for unknown ids and for prompts without runs,
-        AnswerIsNo naming the runs that no file can ask for, and why.
+        With `stars` only those runs count that have at least so many, with
+        `best` those that have the most. Without a `name` the job is called
+        `<job>-export`, or `-best`, or by its first prompt. Raises UsageError
+        for unknown ids and for prompts without runs, AnswerIsNo where nothing
+        is rated so, and naming the runs that no file can ask for, and why.
         """
         from cosmos_jobs import exporting, exports
 
         known = self.store.snapshot()
-        runs = self._exported(ids, job)
+        runs = _chosen(self._exported(ids, job), known, stars, best=best)
         first = known.prompts.get(known.runs[runs[0]].run.prompt_id)
-        wish = name or exporting.job_name(f"{job or (first.name if first else 'runs')}-export")
+        kind = "best" if best or stars else "export"
+        wish = name or exporting.job_name(f"{job or (first.name if first else 'runs')}-{kind}")
         if name and exporting.job_name(name) != name:
             raise UsageError(
                 f"`{name}` cannot be the name of a job",
@@ -165,3 +199,18 @@ class Library(JobFiles):
         from cosmos_jobs import deleting
 
         return deleting.delete(self.project, self.store, going, keep_outputs=keep_outputs)
+
+
+def _chosen(runs: Sequence[str], known: Snapshot, stars: int, *, best: bool) -> tuple[str, ...]:
+    """Return those of the runs with enough stars, or with the most; AnswerIsNo for none."""
+    if not (stars or best):
+        return tuple(runs)
+    given = {run_id: known.runs[run_id].rating or 0 for run_id in runs}
+    least = max(stars, max(given.values(), default=0) if best else 1, 1)
+    chosen = tuple(run_id for run_id, each in given.items() if each >= least)
+    if not chosen:
+        raise AnswerIsNo(
+            f"none of these runs has {least} star{'s' if least > 1 else ''}",
+            hint="give some: cosmos-jobs rate rs_… 5, or rate --import FILE of a report's page",
+        )
+    return chosen

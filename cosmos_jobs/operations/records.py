@@ -101,11 +101,17 @@ class Records(JobFiles):
         return tuple(sorted(prompts, key=lambda each: (each.name, each.prompt.id)))
 
     def list_runs(
-        self, *, job: str = "", prompt: str = "", states: Collection[State] = ()
+        self,
+        *,
+        job: str = "",
+        prompt: str = "",
+        states: Collection[State] = (),
+        stars: int = 0,
     ) -> tuple[Record, ...]:
         """Return the runs of a job, of a prompt and in one of `states`, where given.
 
-        The prompt's id may be shortened; UsageError when it names none or many.
+        With `stars` they have at least so many. The prompt's id may be
+        shortened; UsageError when it names none or many.
         """
         known = self.store.snapshot()
         prompt = unique(prompt, known.prompts, "prompt") if prompt else ""
@@ -114,7 +120,9 @@ class Records(JobFiles):
         return tuple(
             record
             for record in (known.runs[run_id] for run_id in ids)
-            if (not job or job in record.jobs) and (not prompt or record.run.prompt_id == prompt)
+            if (not job or job in record.jobs)
+            and (not prompt or record.run.prompt_id == prompt)
+            and (record.rating or 0) >= stars
         )
 
     def manifest(self, record: Record) -> Mapping[str, Any]:

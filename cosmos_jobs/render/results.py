@@ -142,6 +142,7 @@ def run(
         "state": str(record.state),
         "reason": record.reason,
         "rating": "★" * record.rating + f" ({record.rating} of 5)" if record.rating else "",
+        "note": record.note,
         "video": str(video) if record.output else "",
         "log": str(video.with_name("log.txt")) if record.attempts else "",
         "jobs": ", ".join(f"{job} ({place})" for job, place in record.jobs.items()),

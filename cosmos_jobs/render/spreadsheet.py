@@ -10,7 +10,7 @@ from cosmos_jobs.metrics import METRICS, Measured
 from cosmos_jobs.model import CONTROLS, Record, Scalar
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-_FIXED = ("run", "state", "rating", "job", "place", "engine", "prompt")
+_FIXED = ("run", "state", "rating", "note", "job", "place", "engine", "prompt")
 
 
 def runs(records: Sequence[Record], measured: Mapping[str, Measured]) -> str:
@@ -36,7 +36,16 @@ def runs(records: Sequence[Record], measured: Mapping[str, Measured]) -> str:
 def _fixed(record: Record) -> list[object]:
     job, place = next(iter(record.jobs.items()), ("", ""))
     run = record.run
-    texts = [run.id, str(record.state), record.rating, job, place, run.engine, run.prompt_id]
+    texts = [
+        run.id,
+        str(record.state),
+        record.rating,
+        record.note,
+        job,
+        place,
+        run.engine,
+        run.prompt_id,
+    ]
     return [_cell(each) for each in texts]
 
 

@@ -144,6 +144,63 @@ def test_a_rating_is_one_to_five(project: Project, arguments: list[str]) -> None
     assert not any(each["rating"] for each in project.runs())
 
 
+def test_a_note_is_kept_beside_the_stars(project: Project) -> None:
+    run_id = made(project)[0]
+
+    project.run("rate", run_id, "4", "--note", "straight planks\x1b[2J")
+    project.run("rate", run_id, "--note", "warm")
+    project.run("apply", "jobs/small.yaml", "--only", run_id, "--force", "-q")
+
+    (rated,) = [each for each in project.runs() if each["id"] == run_id]
+    assert (rated["rating"], rated["note"]) == (4, "warm")
+    assert "warm" in project.run("show", run_id).stdout
+    listed = project.run("list", "runs", "--stars", "4", "--format", "json").stdout
+    assert [each["id"] for each in orjson.loads(listed)] == [run_id]
+    assert project.run("rate", run_id, "--clear").stdout == f"{run_id}  not rated\n"
+    assert not any(each["note"] for each in project.runs())
+
+
+def test_what_was_judged_on_a_page_is_taken_over_at_once(project: Project) -> None:
+    first, second, *_ = made(project)
+    project.run("rate", second, "2")
+    page = {
+        "cosmos_jobs_ratings": 1,
+        "ratings": [
+            {"run": first, "stars": 5, "note": "=warm"},
+            {"run": second, "stars": None, "note": ""},
+            {"run": "rs_0000000000000000", "stars": 1, "note": ""},
+        ],
+    }
+    (project.root / "ratings.json").write_bytes(orjson.dumps(page))
+
+    taken = project.run("rate", "--import", "ratings.json", exit_code=1)
+
+    assert taken.stdout == "Rated 2 runs.\n"
+    assert taken.stderr == "Not here, or without a video: rs_0000000000000000\n"
+    rated = {each["id"]: (each["rating"], each["note"]) for each in project.runs()}
+    assert (rated[first], rated[second]) == ((5, "=warm"), (None, ""))
+    assert "'=warm" in project.run("list", "runs", "--format", "csv").stdout
+    project.run("rate", "--import", "jobs/small.yaml", exit_code=3)
+    project.run("rate", first, "3", "--import", "ratings.json", exit_code=2)
+
+
+def test_the_best_runs_become_a_job_file_that_runs_nothing(project: Project) -> None:
+    first, second, third, *_ = made(project)
+    unrated = project.run("export", "--job", "small", "--best", exit_code=1).stderr
+    for run_id, stars in ((first, "5"), (second, "5"), (third, "3")):
+        project.run("rate", run_id, stars)
+
+    project.run("export", "--job", "small", "--best", "-o", "jobs/best.yaml")
+    project.run("export", "--job", "small", "--stars", "3", "-o", "jobs/good.yaml")
+
+    assert "none of these runs has 1 star" in unrated and "rate --import" in unrated
+    assert "name: small-best" in (project.root / "jobs" / "best.yaml").read_text()
+    assert project.summary("jobs/best.yaml") == {"keep": 2}
+    assert project.summary("jobs/good.yaml") == {"keep": 3}
+    assert "0 succeeded" not in project.run("apply", "jobs/best.yaml").stdout
+    assert len(project.made()) == RUNS
+
+
 # --- verify ---------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ PROGRAMS = {
     "ps": "procps",
     "git": "git",
     "rsync": "rsync",
+    "chromium": "chromium",
 }
 """What the tests and benchmarks call, each with Debian's package of it."""
 
@@ -60,12 +61,13 @@ def bench(context: Context, part: str = "") -> None:
 
 @task
 def samples(context: Context) -> None:
-    """Render the sample videos and the picture of the README anew."""
-    from samples import picture, scenes
+    """Render the sample videos and the pictures of the documents anew."""
+    from samples import picture, scenes, screenshot
 
     videos = HERE / "inputs" / "videos"
     scenes.render(videos)
     picture.draw(videos, HERE / "docs" / "preview.jpg")
+    screenshot.draw(HERE, HERE / "docs" / "report.jpg")
 
 
 @task

@@ -12,6 +12,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     exports             job files of what is in the store, read back
     verify              outputs and inputs against the store
     evaluate            what was measured of videos, kept by content
+    report              the page to look at a sweep, its program and its media
     importing, deleting     runs of another store come in; runs go
     adopt, consult      what machines and outputs have of runs, by whomever
     jobfiles            job files from disk to jobs

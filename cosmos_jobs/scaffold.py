@@ -20,6 +20,7 @@ targets:
 IGNORE = b"""\
 .cosmos-jobs/
 outputs/
+reports/
 """
 
 

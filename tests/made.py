@@ -28,8 +28,10 @@ weights:
 """
 
 
-def project(root: Path, job: str, videos: Mapping[str, Path]) -> WorkflowOperations:
-    """Return a project with a job whose runs, by their label, have these videos."""
+def project(
+    root: Path, job: str, videos: Mapping[str, Path | tuple[State, str]]
+) -> WorkflowOperations:
+    """Return a project with a job whose runs, by place, have these videos, or another state."""
     (root / "jobs").mkdir(parents=True)
     (root / "cosmos-jobs.yaml").write_text("version: 1\n")
     (root / "jobs" / "job.yaml").write_text(job)
@@ -40,7 +42,10 @@ def project(root: Path, job: str, videos: Mapping[str, Path]) -> WorkflowOperati
         change.put_prompts(_prompt(each) for each in read.expansion.prompts.values())
         change.put_jobs({read.spec.name: "jobs/job.yaml"})
         for each in read.expansion.runs:
-            source = videos[each.label]
+            source = videos[each.place]
+            if isinstance(source, tuple):
+                change.put_runs([Record(each.run, {each.job: each.place}, *source)])
+                continue
             files.link(source, ops.outputs.folder(each.run.id) / NAMES[0])
             output = Output(files.sha256(source), source.stat().st_size, frames(source))
             jobs = {each.job: each.place}

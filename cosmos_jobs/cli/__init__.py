@@ -45,6 +45,7 @@ COMMANDS = {
         "show": ("records", "Show all that is known of a prompt or a run."),
         "reproduce": ("records", "Print the exact commands that make a run again."),
         "evaluate": ("results", "Measure videos: how they keep to their input."),
+        "report": ("results", "Write a page to look at a job's videos, in step."),
         "rate": ("library", "Give a run one to five stars."),
         "export": ("library", "Write a job file of prompts, runs or a job."),
         "import": ("library", "Take over prompts and runs of another store."),

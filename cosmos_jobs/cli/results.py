@@ -1,4 +1,4 @@
-"""The commands to choose among videos: evaluate."""
+"""The commands to choose among videos: evaluate, report."""
 
 from __future__ import annotations
 
@@ -42,3 +42,31 @@ def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) ->
         click.echo(tables.measured(records, measured))
     else:
         click.echo("There is no video to measure. Make some: cosmos-jobs apply")
+
+
+@click.command("report")
+@click.argument("job", metavar="JOB|FILE", shell_complete=common.complete_job_files)
+@click.option("-o", "--out", metavar="DIR", default="", help="Write to this folder.")
+@click.option("--open", "opening", is_flag=True, help="Show the page in the browser.")
+@click.option("--embed", is_flag=True, help="One file for all, with small previews in it.")
+@common.project_option
+def report_command(job: str, out: str, opening: bool, embed: bool, project: Path | None) -> None:
+    """Write a page to look at a job's videos: side by side, in step.
+
+    The page is reports/JOB/index.html of the project. It needs no server and
+    loads nothing from the network; the folder can be moved, or kept as an
+    artifact of CI. Runs that failed or are pending are on it, too. What was
+    measured by `evaluate` is shown and plotted. Press ? on the page for its
+    keys. What is judged there goes back by: cosmos-jobs rate --import FILE.
+
+    \b
+    Examples:
+      cosmos-jobs report sunsets --open
+      cosmos-jobs report jobs/sunsets.yaml -o public
+      cosmos-jobs report sunsets --embed -o to-send
+    """
+    ops = common.operations(project, (job,))
+    page = ops.report(job, out, embed=embed)
+    click.echo(str(page))
+    if opening and click.launch(page.resolve().as_uri()):
+        click.echo("no browser could be started here: open that file in one", err=True)

@@ -53,7 +53,7 @@ def ops(tmp_path: Path) -> WorkflowOperations:
     film(root / "input" / "color.mp4", pictures(1))
     film(root / "input" / "depth.mp4", pictures(1))
     outputs = {
-        f"edges-seed{seed}": film(tmp_path / f"{seed}.mp4", pictures(scene))
+        f"golden/edges-seed{seed}": film(tmp_path / f"{seed}.mp4", pictures(scene))
         for seed, scene in ((1, 1), (2, 1), (3, 7))
     }
     return made.project(root, JOB, outputs)
@@ -129,7 +129,10 @@ def test_a_damaged_video_says_so_and_the_others_are_measured(ops: WorkflowOperat
 
 @pytest.mark.skipif(not made.RECORDING.is_dir(), reason=f"there is no {made.RECORDING}")
 def test_real_outputs_keep_to_edges_as_their_weights_say(tmp_path: Path) -> None:
-    videos = {name: made.REAL_OUTPUTS / f"{name}.mp4" for name in ("edge_only", "uniform_weights")}
+    videos = {
+        f"kitchen/{name}": made.REAL_OUTPUTS / f"{name}.mp4"
+        for name in ("edge_only", "uniform_weights")
+    }
     ops = made.project(tmp_path / "project", made.HANDOVER, videos)
 
     records, found = ops.evaluate()

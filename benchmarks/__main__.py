@@ -1,15 +1,16 @@
-"""`python -m benchmarks` measures all; with `preview`, `core`, `ssh` or `slurm` one part."""
+"""`python -m benchmarks` measures all; `python -m benchmarks core`, or another of PARTS, that."""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import applies, core, preview, slurm, ssh
+from benchmarks import applies, core, preview, report, slurm, ssh
 from benchmarks.rows import Row, table
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "core": lambda: core.measure(Path(__file__).parent.parent / ".bench"),
     "preview": preview.measure,
+    "report": report.measure,
     "ssh": lambda: [*ssh.transfers(), *applies.measure()],
     "slurm": slurm.measure,
 }

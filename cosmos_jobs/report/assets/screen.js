@@ -2,20 +2,28 @@
 
 const MAX_VIDEOS = 36;
 
+// What is only scrolled past starts no decoder.
+const CALM_MS = 120;
+
 class Screen {
   #clips = new Map();
   #visible = new Set();
   #videos = new Map();
   #waiting = false;
+  #calm = 0;
 
   constructor(playback) {
     this.playback = playback;
     this.observer = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
         if (isIntersecting) this.#visible.add(target);
-        else this.#visible.delete(target);
+        else {
+          this.#visible.delete(target);
+          this.#stop(target);
+        }
       }
-      this.#later();
+      clearTimeout(this.#calm);
+      this.#calm = setTimeout(() => this.#later(), CALM_MS);
     });
     playback.addEventListener("change", () => this.#later());
   }

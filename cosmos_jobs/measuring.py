@@ -103,7 +103,8 @@ class _Clip:
     def _flicker(self) -> float | str:
         pairs = [(each, each + 1) for each in self._numbers if each + 1 in self._frames]
         found = [pictures.flicker(self._frames[a], self._frames[b]) for a, b in pairs]
-        return _mean((each for each in found if each is not None), "no two frames show the same")
+        why_none = "no two frames show the same" if pairs else "it has one frame only"
+        return _mean((each for each in found if each is not None), why_none)
 
     def _edge_f1(self) -> float | str:
         if "edge" in self._subject.given:

@@ -233,11 +233,14 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
     elif id_.startswith("rs_"):
         run = ops.get_run(id_)
         video, manifest = ops.outputs.video(run), ops.manifest(run)
+        measured = ops.measured([run])
         if form == "json":
-            document = run_document(run, video, ops.measured([run]))
+            document = run_document(run, video, measured)
             write_json({**document, "manifest": manifest or None})
         else:
-            click.echo(results.run(run, ops.prompt_of(run), video, manifest))
+            click.echo(
+                results.run(run, ops.prompt_of(run), video, manifest, measured.get(run.run.id))
+            )
     else:
         raise UsageError(f"`{id_}` is no id", hint="ids begin with ps_ (prompt) or rs_ (run)")
 

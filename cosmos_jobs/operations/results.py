@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_jobs.errors import InvalidFiles, UsageError
-from cosmos_jobs.model import Job, Record, Snapshot, State
+from cosmos_jobs.model import Job, PromptRecord, Record, Snapshot, State
 from cosmos_jobs.operations.flight import Flight
 
 if TYPE_CHECKING:
@@ -60,39 +61,62 @@ class Results(Flight):
         from cosmos_jobs import report
 
         known = self.store.snapshot()
-        job, asked = self._reported(name, known)
-        records = {each: one for each, one in known.runs.items() if job in one.jobs}
-        order = dict.fromkeys(each.run.id for each in asked.expansion.runs) if asked else {}
-        for each in asked.expansion.runs if asked else ():
-            if not each.awaits:
-                records.setdefault(each.run.id, Record(each.run, {job: each.place}))
-        ordered = [
-            records[each] for each in [*order, *records.keys() - order.keys()] if each in records
-        ]
+        asked = self._asked_by(name, known)
+        job = asked.spec.name if asked else name
+        records = _of_job(job, asked, known)
+        prompts = _prompts(records, asked, known)
         place = Path(folder) if folder else self.project.root / "reports" / job
         described = report.Job(
             job,
-            known.jobs.get(job, ""),
+            known.jobs.get(job) or (asked.spec.path if asked else ""),
             asked.spec.description if asked else "",
             asked.spec.weights if asked else {},
         )
-        made = report.Report(self.project, known, place, embed=embed)
-        return made.write(described, ordered, self.measured(ordered))
+        made = report.Report(self.project, replace(known, prompts=prompts), place, embed=embed)
+        return made.write(described, records, self.measured(records))
 
-    def _reported(self, name: str, known: Snapshot) -> tuple[str, Job | None]:
-        """Return the name of a job and what its file asks for, if there is one that holds."""
-        path = known.jobs.get(name) or name
-        file = self.project.root / path if name in known.jobs else Path(path)
-        if file.is_file():
-            try:
-                (job, *_), _ = self.validate([str(file)])
-            except InvalidFiles:
-                if name not in known.jobs:
-                    raise
-            else:
-                return job.spec.name, job
-        if any(name in each.jobs for each in known.runs.values()):
-            return name, None
-        raise UsageError(
-            f"there is no job or job file `{name}`", hint="see them: cosmos-jobs status"
-        )
+    def _asked_by(self, name: str, known: Snapshot) -> Job | None:
+        """Return what a job asks for, None where its file is gone or wrong by now.
+
+        Raises UsageError for a name that is none, InvalidFiles for a file that was named.
+        """
+        is_job = any(name in each.jobs for each in known.runs.values())
+        file = self.project.root / known.jobs.get(name, "") if is_job else Path(name)
+        if not is_job and not file.is_file():
+            hint = "see them: cosmos-jobs status"
+            raise UsageError(f"there is no job or job file `{name}`", hint=hint)
+        if not file.is_file():
+            return None
+        jobs, problems = self.validate([str(file)])
+        if not jobs and not is_job:
+            raise InvalidFiles(f"{name} is invalid", problems)
+        return jobs[0] if jobs else None
+
+
+def _of_job(job: str, asked: Job | None, known: Snapshot) -> tuple[Record, ...]:
+    """Return the runs of a job, in the order of its file; what was never started is pending."""
+    records = {}
+    for each in asked.expansion.runs if asked else ():
+        run_id = each.run.id
+        if run_id in known.states:
+            records[run_id] = known.runs[run_id]
+        elif not each.awaits:
+            records[run_id] = Record(each.run, {job: each.place})
+    for run_id, record in known.runs.items():
+        if job in record.jobs:
+            records.setdefault(run_id, record)
+    return tuple(records.values())
+
+
+def _prompts(
+    records: Iterable[Record], asked: Job | None, known: Snapshot
+) -> dict[str, PromptRecord]:
+    """Return the prompts of runs, and of runs whose output they work on, also the unknown ones."""
+    sources = asked.expansion.prompts if asked else {}
+    prompts = {}
+    for prompt_id in dict.fromkeys(each.run.prompt_id for each in records):
+        if prompt_id in known.prompts:
+            prompts[prompt_id] = known.prompts[prompt_id]
+        elif source := sources.get(prompt_id):
+            prompts[prompt_id] = PromptRecord(source.prompt, source.name, source.video, {}, 0)
+    return prompts

@@ -11,6 +11,7 @@ from typing import Any
 from click import style
 
 from cosmos_jobs import schema, upscaling
+from cosmos_jobs.metrics import Measured
 from cosmos_jobs.model import IN_FLIGHT, Action, Applied, Followed, PromptRecord, Record, State
 from cosmos_jobs.render.diagnostics import visible
 
@@ -133,7 +134,11 @@ def _failures(records: Iterable[Record], places: Mapping[str, str], retry: str) 
 
 
 def run(
-    record: Record, prompt: PromptRecord | None, video: Path, manifest: Mapping[str, Any]
+    record: Record,
+    prompt: PromptRecord | None,
+    video: Path,
+    manifest: Mapping[str, Any],
+    measured: Measured | None = None,
 ) -> str:
     """Return everything that is known of a run, a value a line; `manifest` is its provenance."""
     made = record.run
@@ -153,6 +158,7 @@ def run(
         **_params(record),
         "sha256": record.output.sha256 if record.output else "",
         "frames": str(record.output.frames) if record.output else "",
+        **{name: f"{value:.3g}" for name, value in (measured or Measured()).values.items()},
     }
     rows |= {name: value for name, value in _provenance(manifest).items() if name not in rows}
     lines = _rows(rows, {"state": COLORS[record.state]})

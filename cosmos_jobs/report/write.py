@@ -65,12 +65,9 @@ class Report:
         return self._folder / INDEX
 
     def _check(self) -> None:
-        index = self._folder / INDEX
-        try:
-            is_ours = _MARK in index.read_bytes()[:_HEAD]
-        except OSError:
-            is_ours = not self._folder.exists() or not any(self._folder.iterdir())
-        if not is_ours:
+        index, folder = self._folder / INDEX, self._folder
+        is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+        if not is_empty and not (index.is_file() and _MARK in index.read_bytes()[:_HEAD]):
             raise UsageError(
                 f"{self._folder} holds something that is no report",
                 hint="name a new or empty folder: -o DIR",

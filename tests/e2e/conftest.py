@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,9 @@ import av
 import numpy as np
 import orjson
 import pytest
+from playwright.sync_api import Browser
+
+from tests import browser
 
 JOB = """\
 version: 1
@@ -120,6 +123,17 @@ def project(tmp_path: Path) -> Project:
     made.job.write_text(JOB)
     (tmp_path / "cosmos-jobs.yaml").write_text("version: 1\n")
     return made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Return a browser; skip where there is none, which in CI is a failure."""
+    if lacks := browser.missing():
+        if os.environ.get("CI"):
+            pytest.fail(lacks)
+        pytest.skip(lacks)
+    with browser.chromium() as started:
+        yield started
 
 
 def frames(path: Path) -> int:

@@ -532,3 +532,17 @@ def test_what_was_measured_sorts_the_list_and_goes_into_spreadsheets(project: Pr
 def test_a_name_that_is_no_run_cannot_be_measured(project: Project) -> None:
     assert "There is no video" in project.run("evaluate").stdout
     assert "no run, job or job file `x`" in project.run("evaluate", "x", exit_code=2).stderr
+
+
+def test_maps_that_somebody_puts_beside_an_output_are_nobodys_fault(project: Project) -> None:
+    run_id = made(project)[0]
+    folder = project.root / "outputs" / "runs" / run_id
+    (folder / "maps").mkdir()
+    shutil.copy(folder / "controls" / "depth.mp4", folder / "maps" / "segmentation.mp4")
+    (folder / "maps" / "other.mp4").touch()
+
+    found = orjson.loads(project.run("verify", "--format", "json", exit_code=1).stdout)["findings"]
+
+    assert [(each["kind"], Path(each["path"]).name) for each in found] == [
+        ("unknown-file", "other.mp4")
+    ]

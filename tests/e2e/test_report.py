@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -21,6 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Dialog, Locator, Page, Request
 
 from cosmos_jobs.engines.preview import video
+from cosmos_jobs.errors import InvalidFiles, UsageError
 from cosmos_jobs.model import State
 from cosmos_jobs.operations import WorkflowOperations
 from tests import browser, made
@@ -91,16 +91,6 @@ def number(screen: NDArray[np.uint8], x: float, y: float, width: float, height: 
     row = round(y + height / 4)
     centres = [round(x + width * (bit + 0.5) / BITS) for bit in range(BITS)]
     return sum((int(screen[row, each].mean()) > 127) << bit for bit, each in enumerate(centres))
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if lacks := browser.missing():
-        if os.environ.get("CI"):
-            pytest.fail(lacks)
-        pytest.skip(lacks)
-    with browser.chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -534,7 +524,6 @@ def test_only_what_is_on_the_screen_of_500_is_decoded(chromium: Browser, tmp_pat
 
 
 def test_a_report_replaces_itself_and_nothing_else(ops: WorkflowOperations, tmp_path: Path) -> None:
-    from cosmos_jobs.errors import UsageError
 
     index = ops.report("piers", tmp_path / "r")
     (index.parent / "videos" / "rs_0000000000000000.mp4").write_bytes(b"of a run that is gone")
@@ -550,3 +539,22 @@ def test_a_report_replaces_itself_and_nothing_else(ops: WorkflowOperations, tmp_
         ops.report("piers", tmp_path / "other")
     with pytest.raises(UsageError, match="no job or job file `x`"):
         ops.report("x")
+
+
+def test_a_job_that_was_never_applied_is_all_pending(
+    chromium: Browser, ops: WorkflowOperations, tmp_path: Path
+) -> None:
+    fresh = ops.project.root / "jobs" / "fresh.yaml"
+    fresh.write_text(JOB.replace("name: piers", "name: fresh").replace("golden hour", "dusk"))
+    index = ops.report(str(fresh), tmp_path / "fresh")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("version: 1\nname: broken\n")
+
+    for page in opened(chromium, index):
+        states = page.locator("#cells .tile").evaluate_all("all => all.map(e => e.dataset.state)")
+        assert states.count("pending") >= 6
+        assert "A pier at dusk" in page.locator("#cells").inner_text()
+        page.keyboard.press("p")
+    with pytest.raises(InvalidFiles):
+        ops.report(str(broken))
+    fresh.unlink()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from cosmos_jobs import files, metrics, upscaling
 from cosmos_jobs.digests import Digests, FileDigest
 from cosmos_jobs.metrics import Measured
 from cosmos_jobs.model import Record, Snapshot
-from cosmos_jobs.outputs import MANIFEST, MAPS, Outputs
+from cosmos_jobs.outputs import MANIFEST, MAPS, MAPS_FOLDER, Outputs
 from cosmos_jobs.project import Project
 
 if TYPE_CHECKING:
@@ -54,13 +55,19 @@ class _Task:
     def key(self) -> str:
         """What makes two measurements the same: all content that they depend on."""
         output = self.record.output
-        covers, has_ssim = self.record.run.engine == COVERS, find_spec("skimage") is not None
+        covers, has_ssim = self.record.run.engine == COVERS, _has_ssim()
         document = {
             "how": [metrics.VERSION, covers, has_ssim, output.sha256 if output else ""],
             "given": {role: sha256 for role, (_, sha256) in self.given.items()},
             "own": {role: sha256 for role, (_, sha256) in self.own.items()},
         }
         return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@cache
+def _has_ssim() -> bool:
+    """Return whether scikit-image is installed; to look is slow, and it is asked for each run."""
+    return find_spec("skimage") is not None
 
 
 class Evaluation:
@@ -75,7 +82,11 @@ class Evaluation:
 
     def recall(self, records: Sequence[Record]) -> dict[str, Measured]:
         """Return what was measured before, by run id: no video is read."""
-        found = {each.run_id: self._kept(each) for each in self._tasks(records)}
+        # Mostly little was, and what is not there is quicker seen in a list of all.
+        there = {each.name for each in self._folder.glob("*.json")}
+        tasks = self._tasks(records) if there else ()
+        keys = {each.run_id: each.key for each in tasks}
+        found = {each: self._kept(key) for each, key in keys.items() if f"{key}.json" in there}
         return _with_diversity(records, found)
 
     def measure(self, records: Sequence[Record], progress: Progress) -> dict[str, Measured]:
@@ -84,7 +95,7 @@ class Evaluation:
         Runs without a video are left out.
         """
         tasks = list(self._tasks(records))
-        found = {each.run_id: self._kept(each) for each in tasks}
+        found = {each.run_id: self._kept(each.key) for each in tasks}
         missing = [each for each in tasks if found[each.run_id] is None]
         done = len(tasks) - len(missing)
         for task, measured in zip(missing, self._measured(missing), strict=True):
@@ -151,14 +162,15 @@ class Evaluation:
                 yield role, (self._root / path, sha256)
 
     def _own_maps(self, video: Path) -> Iterator[tuple[str, _File]]:
-        for role, name in MAPS.items():
+        names = MAPS if (video.parent / MAPS_FOLDER).is_dir() else {}
+        for role, name in names.items():
             path = video.parent / name
             if path.is_file() and isinstance(found := self._digests.file(path), FileDigest):
                 yield role, (path, found.sha256)
 
-    def _kept(self, task: _Task) -> Measured | None:
+    def _kept(self, key: str) -> Measured | None:
         try:
-            document = orjson.loads((self._folder / f"{task.key}.json").read_bytes())
+            document = orjson.loads((self._folder / f"{key}.json").read_bytes())
             return Measured(
                 {str(name): float(each) for name, each in document["values"].items()},
                 {str(name): str(each) for name, each in document["why"].items()},

@@ -18,7 +18,8 @@ MANIFEST = "manifest.json"
 NAMES = ("output.mp4", "output.jpg")
 """What a run's output may be called: a video, or the image of a run of one frame."""
 
-MAPS = {"depth": "maps/depth.mp4", "segmentation": "maps/segmentation.mp4"}
+MAPS_FOLDER = "maps"
+MAPS = {role: f"{MAPS_FOLDER}/{role}.mp4" for role in ("depth", "segmentation")}
 """Maps of an output, which people may put beside it to have them compared with the input's."""
 
 _RUN = re.compile(r"rs_[0-9a-f]{16}")

@@ -111,7 +111,7 @@ def _of_job(job: str, asked: Job | None, known: Snapshot) -> tuple[Record, ...]:
 def _prompts(
     records: Iterable[Record], asked: Job | None, known: Snapshot
 ) -> dict[str, PromptRecord]:
-    """Return the prompts of runs, and of runs whose output they work on, also the unknown ones."""
+    """Return the prompts of runs, also those that only the job file knows."""
     sources = asked.expansion.prompts if asked else {}
     prompts = {}
     for prompt_id in dict.fromkeys(each.run.prompt_id for each in records):

@@ -5,8 +5,11 @@ const view = { rows: NONE, columns: NONE, filters: {}, state: NONE, stars: NONE,
 
 function startGrid() {
   const keys = doc.axes.map((axis) => axis.key);
-  view.rows = keys.includes("prompt") ? "prompt" : (keys[0] ?? NONE);
-  view.columns = keys.includes("weights") ? "weights" : (keys.find((key) => key !== view.rows) ?? NONE);
+  const [first, second] = [...new Set(["prompt", "weights", ...keys])].filter((key) => keys.includes(key));
+  // One axis alone is a row of a few columns, or fills the page line by line.
+  const few = first && doc.axes[axisNumber(first)].values.length <= 6;
+  view.rows = second ? first : NONE;
+  view.columns = second ?? (few ? first : NONE);
   view.metric = doc.metrics[0]?.name ?? NONE;
   view.width = fittingWidth();
   layOut();
@@ -42,7 +45,7 @@ function layOut() {
 function fittingWidth() {
   const perCell = Map.groupBy(runs, (run) => `${valueAt(run, view.rows)} ${valueAt(run, view.columns)}`);
   const across = valuesOf(view.columns, runs).length * Math.max(1, ...[...perCell.values()].map((each) => each.length));
-  return Math.min(480, Math.max(160, 20 * Math.floor(($("main").clientWidth / across - 24) / 20)));
+  return Math.min(480, Math.max(view.columns ? 160 : 240, 20 * Math.floor(($("main").clientWidth / across - 24) / 20)));
 }
 
 // What a prompt's name stands for is said in its row, unless it stands for several texts.

@@ -3,6 +3,12 @@
 
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2];
 
+// A video so many frames away jumps to the clock; a nearer one runs faster or slower.
+const JUMP = 12;
+
+// How long the clock stands still for a video that was in step and is late.
+const PATIENCE_MS = 4000;
+
 class Playback extends EventTarget {
   frame = 0;
   playing = false;
@@ -12,6 +18,7 @@ class Playback extends EventTarget {
   speed = 1;
   #videos = new Map();
   #last = 0;
+  #wentOn = 0;
 
   constructor(clips) {
     super();
@@ -21,7 +28,8 @@ class Playback extends EventTarget {
   }
 
   add(video, clip) {
-    this.#videos.set(video, clip);
+    // At the beginning the clock waits for all; later nobody waits for one that comes into view.
+    this.#videos.set(video, { clip, inStep: this.frame < 1, ahead: 0, sitsOut: false });
     video.addEventListener("loadedmetadata", () => this.#place(video, clip), { once: true });
   }
 
@@ -33,7 +41,7 @@ class Playback extends EventTarget {
     if (this.playing) return;
     if (this.frame >= this.frames - 1) this.frame = 0;
     this.playing = this.moved = true;
-    this.#last = performance.now();
+    this.#last = this.#wentOn = performance.now();
     this.#tell();
     requestAnimationFrame(this.#tick);
   }
@@ -58,7 +66,7 @@ class Playback extends EventTarget {
   seek(frame) {
     this.frame = Math.min(Math.max(0, frame), this.frames - 1);
     this.moved = true;
-    for (const [video, clip] of this.#videos) this.#place(video, clip);
+    for (const [video, { clip }] of this.#videos) this.#place(video, clip);
     this.#tell();
   }
 
@@ -76,15 +84,17 @@ class Playback extends EventTarget {
     // After a pause of the page, as in another tab, it goes on where it was.
     const passed = Math.min(now - this.#last, 250) / 1000;
     this.#last = now;
-    this.frame += passed * this.fps * this.speed;
+    this.frame += passed * this.fps * this.speed * this.#pace(now);
     if (this.frame >= this.frames) {
       if (!this.loop) {
         this.frame = this.frames - 1;
         return this.pause();
       }
       this.frame %= this.frames;
+      // Each round begins together.
+      for (const state of this.#videos.values()) state.inStep = true;
     }
-    for (const [video, clip] of this.#videos) this.#follow(video, clip);
+    for (const [video, state] of this.#videos) this.#follow(video, state);
     this.dispatchEvent(new Event("time"));
     requestAnimationFrame(this.#tick);
   };
@@ -97,21 +107,51 @@ class Playback extends EventTarget {
     if (Math.abs(video.currentTime - time) > 0.1 / clip.fps) video.currentTime = time;
   }
 
-  // Keep a video that runs with the clock: a little faster or slower, or by a jump.
-  #follow(video, clip) {
+  // How fast the clock may go, 0 to 1: slower machines get slower videos, but all in step.
+  #pace(now) {
+    let late = 0;
+    for (const [video, { clip, inStep }] of this.#videos) {
+      if (!inStep || video.error || this.frame >= clip.frames - 1) continue;
+      const waits = video.seeking || video.readyState < 3;
+      late = Math.max(late, waits ? JUMP : this.frame - video.currentTime * clip.fps);
+    }
+    const pace = Math.min(1, Math.max(0, 1.25 - late / 4));
+    if (pace > 0) this.#wentOn = now;
+    if (now - this.#wentOn < PATIENCE_MS) return pace;
+    for (const state of this.#videos.values()) state.inStep = false;
+    return 1;
+  }
+
+  // A jump takes its time: each one that came too late aims further ahead, and waits there.
+  #jump(video, state) {
+    const { clip, ahead } = state;
+    state.ahead = Math.min(96, Math.max(8, 2 * ahead));
+    const aim = this.frame + state.ahead;
+    video.pause();
+    // Too late for this round, it waits for the next one.
+    state.sitsOut = aim >= clip.frames;
+    video.currentTime = (state.sitsOut ? 0 : aim) / clip.fps;
+  }
+
+  // Keep a video that runs with the clock.
+  #follow(video, state) {
+    const { clip } = state;
     if (video.readyState < 2 || video.seeking) return;
-    const wanted = Math.min(this.frame, clip.frames - 0.5);
     if (this.frame >= clip.frames - 0.5) {
       if (!video.paused) video.pause();
       return;
     }
-    const drift = video.currentTime * clip.fps - wanted;
-    const rate = (this.fps * this.speed) / clip.fps;
-    if (Math.abs(drift) > 3) video.currentTime = wanted / clip.fps;
+    const drift = video.currentTime * clip.fps - this.frame;
+    if (state.sitsOut && drift < -1) return;
+    state.sitsOut = false;
+    if (Math.abs(drift) < 2) Object.assign(state, { inStep: true, ahead: 0 });
+    if (drift < -JUMP || drift > JUMP + state.ahead) return this.#jump(video, state);
     const correction = Math.abs(drift) < 0.1 ? 1 : Math.min(1.5, Math.max(0.5, 1 - 0.3 * drift));
-    const next = Math.min(16, Math.max(0.0625, rate * correction));
-    if (Math.abs(video.playbackRate - next) > 0.01) video.playbackRate = next;
-    if (video.paused) video.play().catch(() => {});
+    const rate = Math.min(16, Math.max(0.0625, ((this.fps * this.speed) / clip.fps) * correction));
+    if (Math.abs(video.playbackRate - rate) > 0.01) video.playbackRate = rate;
+    // Slower than half is none: a video that is ahead stands until the clock has come.
+    if (drift > 1.5) video.pause();
+    else if (video.paused && drift < 0.5) video.play().catch(() => {});
   }
 }
 

@@ -169,7 +169,12 @@ def _list_prompts(
 @_prompt_option
 @_status_option
 @click.option("--stars", type=click.IntRange(1, 5), help="Only those with at least so many.")
-@click.option("--sort", type=ORDERS, help="The best first; what `evaluate` has not measured, last.")
+@click.option(
+    "--sort",
+    metavar="rating|METRIC",
+    type=ORDERS,
+    help="The best first: stars, or what `evaluate` measured.",
+)
 @_limit
 @common.format_option(common.FORMATS_WITH_CSV)
 @common.project_option

@@ -18,12 +18,13 @@ from cosmos_jobs.render.progress import counting
 @common.format_option(common.FORMATS_WITH_CSV)
 @common.project_option
 def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) -> None:
-    """Measure videos: how well they keep to their input, and how steady they are.
+    """Measure videos: how well they keep to their input.
 
-    All is computed on this machine's CPU, and kept: a video is measured once.
-    `list runs --sort edge_f1` and `report` show the same numbers. What a
-    metric says, and what it needs, is in docs/report.md. The runs of a
-    preview are measured, too, but are no model's work.
+    And how steady and sharp they are. All is computed on this machine's CPU,
+    and kept: a video is measured once. `list runs --sort edge_f1` and `report`
+    show the same numbers. What a metric says, and what it needs, is in
+    docs/report.md. The runs of a preview are measured, too, but are no
+    model's work.
 
     \b
     Examples:
@@ -51,7 +52,7 @@ def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) ->
 @click.option("--embed", is_flag=True, help="One file for all, with small previews in it.")
 @common.project_option
 def report_command(job: str, out: str, opening: bool, embed: bool, project: Path | None) -> None:
-    """Write a page to look at a job's videos: side by side, in step.
+    """Write a page to look at a job's videos, in step.
 
     The page is reports/JOB/index.html of the project. It needs no server and
     loads nothing from the network; the folder can be moved, or kept as an

@@ -12,6 +12,7 @@ from cosmos_jobs.model import Attempt, Output, PromptRecord, Record, Source, Sta
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.outputs import NAMES
 from cosmos_jobs.project import load
+from cosmos_jobs.store import Transaction
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RECORDING, REAL_OUTPUTS = DATA / "robot_handover", DATA / "cosmos_outputs"
@@ -38,7 +39,8 @@ def project(
     ops = WorkflowOperations(load(root))
     (read,), _ = ops.validate([str(root / "jobs" / "job.yaml")])
     attempt = Attempt("ba_0123456789abcdef", "local", State.SUCCEEDED, 1e9, 1e9 + 60, 0)
-    with ops.store.transaction() as change:
+
+    def put(change: Transaction) -> None:
         change.put_prompts(_prompt(each) for each in read.expansion.prompts.values())
         change.put_jobs({read.spec.name: "jobs/job.yaml"})
         for each in read.expansion.runs:
@@ -51,6 +53,8 @@ def project(
             jobs = {each.job: each.place}
             record = Record(each.run, jobs, State.SUCCEEDED, "", (attempt,), output)
             change.put_runs([record])
+
+    ops.store.change(put)
     return ops
 
 

@@ -190,8 +190,7 @@ def export_command(
     """
     if not ids and not job:
         raise UsageError("say what to export", hint="ids of prompts or runs, or --job NAME")
-    found = common.operations(project, offline=True).export(ids, job=job, name=name)
-    ops = common.operations(project)
+    ops = common.operations(project, offline=True)
     found = ops.export(ids, job=job, name=name, stars=stars or 0, best=best)
     place = Path(out)
     in_folder = bool(out) and (place.is_dir() or out.endswith("/"))

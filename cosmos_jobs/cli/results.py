@@ -32,7 +32,7 @@ def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) ->
       cosmos-jobs evaluate rs_3f2a --format json
       cosmos-jobs evaluate --format csv > all.csv
     """
-    ops = common.operations(project)
+    ops = common.operations(project, offline=True)
     with counting("measured") if sys.stderr.isatty() else common.silent() as tell:
         records, measured = ops.evaluate(names, tell)
     if form == "json":
@@ -66,7 +66,7 @@ def report_command(job: str, out: str, opening: bool, embed: bool, project: Path
       cosmos-jobs report jobs/sunsets.yaml -o public
       cosmos-jobs report sunsets --embed -o to-send
     """
-    ops = common.operations(project, (job,))
+    ops = common.operations(project, (job,), offline=True)
     page = ops.report(job, out, embed=embed)
     click.echo(str(page))
     if opening and click.launch(page.resolve().as_uri()):

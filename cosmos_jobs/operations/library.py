@@ -47,17 +47,13 @@ class Library(JobFiles):
         """
         if stars is not None and stars not in ratings.STARS:
             raise ValueError(f"a rating is 1 to 5 stars, not {stars}")
+        if note is not None and len(note) > ratings.MAX_NOTE:
+            raise ValueError(f"a note has at most {ratings.MAX_NOTE:,} characters")
 
         def give(change: Transaction) -> Record:
             full = unique(run_id, change.table("runs"), "run")
             record = change.run(full)
             assert record is not None  # noqa: S101 - it is in the table
-            if stars is not None and record.output is None:
-        if note is not None and len(note) > ratings.MAX_NOTE:
-            raise ValueError(f"a note has at most {ratings.MAX_NOTE:,} characters")
-        with self.store.transaction() as change:
-            full = unique(run_id, self.store.table("runs"), "run")
-            assert record is not None  # noqa: S101 - nobody else writes now
             if record.output is None and (stars is not None or note):
                 raise UsageError(
                     f"{full} has no video to rate: it is {record.state}",
@@ -79,8 +75,9 @@ class Library(JobFiles):
         or have no video. Raises InvalidFiles for a file that is none.
         """
         given = ratings.parse(Path(path).read_bytes(), str(path))
-        rated, skipped = [], []
-        with self.store.transaction() as change:
+
+        def take(change: Transaction) -> tuple[int, tuple[str, ...]]:
+            rated, skipped = [], []
             for each in given:
                 record = change.run(each.run)
                 if record is None or record.output is None:
@@ -88,7 +85,9 @@ class Library(JobFiles):
                 else:
                     rated.append(replace(record, rating=each.stars, note=each.note))
             change.put_runs(rated)
-        return len(rated), tuple(skipped)
+            return len(rated), tuple(skipped)
+
+        return self.store.change(take)
 
     def verify(
         self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shlex import join
 
 from cosmos_jobs.checks import Check, Facts, Verdict
-from cosmos_jobs.executors import arrays
+from cosmos_jobs.executors import arrays, scripts
 from cosmos_jobs.project import FILE, Slurm, Target
 from cosmos_jobs.schema import listed
 
@@ -19,7 +19,7 @@ elif said=$(limited scontrol show config 2>&1); then
     fact accounting "$(printf '%s\\n' "$said" | sed -n 's/^AccountingStorageType *= *//p')"
     limited sinfo --noheader --format='%P|%a|%l|%D|%G|%c|%m|%f' 2> /dev/null |
         while IFS= read -r line; do fact partition "$line"; done
-    if said=$(echo '#!/bin/sh' | limited sbatch --test-only @OPTIONS@ 2>&1)
+    if said=$(printf '%s\n' '#!/bin/sh' @OPTIONS@ | limited sbatch --test-only 2>&1)
     then fact slurm-test "$said"; else fact slurm-refusal "$said"; fi
     limited sacctmgr --noheader --parsable2 show associations where user="$(id -un)" \\
         format=Account,QOS 2> /dev/null | while IFS= read -r line; do fact account "$line"; done
@@ -32,7 +32,8 @@ def questions(target: Target) -> str:
     """Return shell text that asks a login node for the facts of its cluster; "" for no cluster."""
     if target.slurm is None:
         return ""
-    return _ASK.replace("@OPTIONS@", join(arrays.resources(target.slurm, None)))
+    options = (f"#SBATCH {each}" for each in arrays.resources(target.slurm, None))
+    return scripts.text("slurm/variables") + _ASK.replace("@OPTIONS@", join(options))
 
 
 def judged(target: Target, found: Facts) -> Iterator[Check]:
@@ -88,8 +89,8 @@ def _partition(line: str) -> _Partition | None:
         state == "up",
         limit,
         _number(nodes),
-        # Behind a parenthesis it says which sockets they are of.
-        gres.partition("(S")[0],
+        # It may say which sockets they are of.
+        re.sub(r"\(S:[^)]*\)", "", gres),
         _number(cpus),
         _number(memory),
         frozenset(features.split(",")),
@@ -148,8 +149,8 @@ def _lacks(slurm: Slurm, asked: Sequence[_Partition]) -> Iterator[tuple[str, str
     if time_s and not any(limit is None or limit >= time_s for limit in limits):
         said = f"a job may take {asked[0].limit}, and `time` is {slurm.time}"
         yield said, f"lower `time` in {FILE}, and max_batch with it"
-    kind, count = _gpus(slurm.gres)
-    if count and not any(_has(each.gres, kind, count) for each in asked):
+    wanted = list(_gpus(slurm.gres))
+    if not any(all(_has(each.gres, *one) for one in wanted) for each in asked):
         has = listed(sorted({each.gres for each in asked}))
         yield f"no node has {slurm.gres}; they have {has}", f"correct `gres` in {FILE}"
     if slurm.cpus and slurm.cpus > max(each.cpus for each in asked):
@@ -159,26 +160,25 @@ def _lacks(slurm: Slurm, asked: Sequence[_Partition]) -> Iterator[tuple[str, str
     if memory > max(each.memory_mib for each in asked):
         most = max(each.memory_mib for each in asked)
         yield f"no node has {slurm.mem}; they have {most / 1024:,.0f}G", f"lower `mem` in {FILE}"
-    if wanted := _constraint(slurm.extra):
+    if features_asked := _constraint(slurm.extra):
         features = {feature for each in asked for feature in each.features}
-        if unknown := sorted(wanted - features):
+        if unknown := sorted(features_asked - features):
             has = listed(sorted(features - {"(null)"})) or "no features"
             yield f"no node has the feature {listed(unknown, 'or')}, only {has}", "see: sinfo -o %f"
 
 
-def _gpus(gres: str) -> tuple[str, int]:
-    """Return the type, "" for any, and number of the GPUs in `gpu:TYPE:NUMBER`; 0 for none."""
+def _gpus(gres: str) -> Iterator[tuple[str, int]]:
+    """Yield types, "" for any, and numbers of the GPUs in `gpu:TYPE:NUMBER,…`."""
     for each in gres.split(","):
         name, *rest = each.partition("(")[0].split(":")
         if name == "gpu":
             number = int(rest.pop()) if rest and rest[-1].isdigit() else 1
-            return (rest[0] if rest else ""), number
-    return "", 0
+            yield (rest[0] if rest else ""), number
 
 
 def _has(gres: str, kind: str, count: int) -> bool:
-    there, number = _gpus(gres)
-    return number >= count and kind in ("", there)
+    there = [(name, number) for name, number in _gpus(gres) if kind in ("", name)]
+    return sum(number for _, number in there) >= count
 
 
 def _mib(memory: str) -> int:

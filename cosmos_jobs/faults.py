@@ -133,7 +133,8 @@ def explain(status: Status) -> str:
         return described(said)
     last = f": {said[:300]}" if said else ""
     if status.exit_code == KILLED:
-        return f"the engine was killed, perhaps out of memory (code {KILLED}){last}"
+        more = "\nraise `mem` of `slurm`" if "slurm_job" in status.facts else ""
+        return f"the engine was killed, perhaps out of memory (code {KILLED}){last}{more}"
     if status.exit_code == 0:
         return f"the engine left no result{last}"
     return f"the engine exited with code {status.exit_code}{last}"

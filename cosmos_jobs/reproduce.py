@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import join, quote
 from typing import Any
 
-from cosmos_jobs.executors import launch, scripts
+from cosmos_jobs.executors import arrays, launch, scripts
 from cosmos_jobs.model import ROLES, Command, PromptRecord, Record
 from cosmos_jobs.project import DOCKER, Container, Installation, Target
 from cosmos_jobs.protocols import Engine, Setup, Task
@@ -24,6 +24,7 @@ def script(
     """Return a shell script that makes a run alone, from the inputs that its machine still has.
 
     It calls the model's own command line, also where our driver made the run.
+    On a cluster it is a script for sbatch.
     """
     run, root = record.run, target.root
     installation = target.installed(run.engine)
@@ -33,12 +34,13 @@ def script(
     command = engine.command([_task(record, prompt, root, manifest)], setup)
     lines = [
         "#!/bin/sh",
+        *_asked(target),
         *_about(record, prompt, manifest),
         "set -eu",
         f"mkdir -p {quote(f'{folder}/out')}",
         f"cd {quote(folder)}",
         *_files(command),
-        *_call(command, installation, root, folder, str(manifest.get("gpu", ""))),
+        *_call(command, installation, target, folder, str(manifest.get("gpu", ""))),
     ]
     return "\n".join([*lines, ""])
 
@@ -58,11 +60,19 @@ def _suffix(name: str, record: Record, prompt: PromptRecord) -> str:
     return Path(known[name]).suffix if name in known else MAP
 
 
+def _asked(target: Target) -> Iterator[str]:
+    """Yield what the script asks a cluster for when it is given to sbatch."""
+    if target.slurm:
+        yield from (f"#SBATCH {each}" for each in arrays.resources(target.slurm, None))
+
+
 def _about(record: Record, prompt: PromptRecord, manifest: Manifest) -> Iterator[str]:
     places = ", ".join(f"{job}/{place}" for job, place in record.jobs.items())
     yield f"# {record.run.id}, {record.run.engine}{': ' if places else ''}{places}"
     made_by = {
         "host": manifest["host"],
+        "node": manifest.get("node"),
+        "Slurm job": manifest.get("slurm_job"),
         "GPU": manifest.get("gpu_name"),
         "driver": manifest.get("driver"),
         "image": manifest.get("image"),
@@ -84,14 +94,16 @@ def _files(command: Command) -> Iterator[str]:
 
 
 def _call(
-    command: Command, installation: Installation, root: str, folder: str, gpus: str
+    command: Command, installation: Installation, target: Target, folder: str, gpus: str
 ) -> Iterator[str]:
+    root = target.root
     ids = ",".join(gpus.split())
     if installation.container is None:
         if command.cwd:
             yield f"cd {quote(command.cwd)}"
         yield from scripts.exporting({**installation.env, **command.env}, {})
-        if ids:
+        # Slurm says to each job which GPUs are its own.
+        if ids and not target.slurm:
             yield f"export CUDA_VISIBLE_DEVICES={quote(ids)}"
         yield join(command.argv)
         return
@@ -101,7 +113,8 @@ def _call(
         yield join(_container(command, installation, installation.container, root, folder, ids))
         return
     yield from scripts.exporting({"root": root, "folder": folder}, {})
-    yield f"set -- {quote(gpus or 'cpu')}"
+    own = '"${CUDA_VISIBLE_DEVICES:-cpu}"' if target.slurm else quote(gpus or "cpu")
+    yield f"set -- {own}"
     yield from launch.started(command, installation, installation.container)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeAlias
 
 from cosmos_jobs import faults
@@ -65,28 +66,36 @@ _REASONS = {
 class Place:
     """Where a batch is in Slurm, by its files; `job` is empty while its number is not known.
 
-    One that has `begun` has written its pid; one that `is_requeued` is to begin
-    a second time, and will do nothing.
+    `restarts` is how often Slurm had put it back before it began, None where it
+    has not begun. One that `is_requeued` began a second time, and did nothing.
     """
 
     key: Key
     job: str
-    begun: bool = False
+    restarts: int | None = None
     is_cancelled: bool = False
     is_requeued: bool = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its run.sh has written its pid."""
+        return self.restarts is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """What Slurm says of an element: its state, "" when it knows nothing of it, and the reason.
 
-    `by` is who cancelled it, where that is told.
+    `by` is who cancelled it, where that is told, `restarts` how often Slurm has
+    put it back into the queue, `age_s` the seconds since it ended.
     """
 
     state: str
     reason: str = ""
     exit_code: int | None = None
     by: str = ""
+    restarts: int = 0
+    age_s: float | None = None
 
     @property
     def is_active(self) -> bool:
@@ -104,7 +113,7 @@ def places(lines: Iterable[str]) -> dict[str, Place]:
             found[batch] = Place(
                 (array, index),
                 "" if job == "-" else job,
-                begun == "begun",
+                None if begun == "-" else int(begun),
                 mark == "cancelled",
                 mark == "requeued",
             )
@@ -112,40 +121,48 @@ def places(lines: Iterable[str]) -> dict[str, Place]:
 
 
 def queue(lines: Iterable[str]) -> dict[Key, Told]:
-    """Return the elements that `squeue --format=%j|%K|%F|%T|%r` lists."""
+    """Return the elements that squeue lists: name, number, job, state, restarts and reason."""
     found = {}
     for line in lines:
         parts = line.removeprefix("queue ").split("|")
-        if line.startswith("queue ") and len(parts) == 5:
-            name, index, _, state, reason = parts
-            found[name, index] = Told(state, reason.strip())
+        if line.startswith("queue ") and len(parts) == 7:
+            name, index, _, state, restarts, reason, _ = parts
+            count = int(restarts) if restarts.isdigit() else 0
+            found[name, index] = Told(state, reason.strip(), restarts=count)
     return found
 
 
 def history(lines: Iterable[str]) -> dict[Key, Told]:
     """Return the elements that `sacct` or `scontrol show job` tells of."""
     found: dict[Key, Told] = {}
+    now = ""
     for line in lines:
         kind, _, rest = line.partition(" ")
-        if kind == "sacct":
-            found |= _accounted(rest)
-        elif kind == "scontrol":
-            found |= _shown(rest)
+        match kind:
+            case "now":
+                now = rest
+            case "sacct":
+                found |= _accounted(rest, now)
+            case "scontrol":
+                found |= _shown(rest, now)
     return found
 
 
-def _accounted(line: str) -> Mapping[Key, Told]:
-    name, job, state, code = line.split("|") if line.count("|") == 3 else ("",) * 4
+def _accounted(line: str, now: str) -> Mapping[Key, Told]:
+    name, job, state, code, end = line.split("|") if line.count("|") == 4 else ("",) * 5
     state, _, by = state.partition(" by ")
-    told = Told(state.strip(), exit_code=_code(code), by=by)
+    told = Told(state.strip(), exit_code=_code(code), by=by, age_s=_since(end, now))
     return {(name, index): told for index in _indices(job.partition("_")[2].strip("[]"))}
 
 
-def _shown(line: str) -> Mapping[Key, Told]:
+def _shown(line: str, now: str) -> Mapping[Key, Told]:
     # Values may hold spaces, but those that we read do not.
     values = dict(word.split("=", 1) for word in line.split() if "=" in word)
     told = Told(
-        values.get("JobState", ""), values.get("Reason", ""), _code(values.get("ExitCode", ""))
+        values.get("JobState", ""),
+        values.get("Reason", ""),
+        _code(values.get("ExitCode", "")),
+        age_s=_since(values.get("EndTime", ""), now),
     )
     name = values.get("JobName", "")
     return {(name, index): told for index in _indices(values.get("ArrayTaskId", ""))}
@@ -167,7 +184,15 @@ def ended(place: Place, told: Mapping[Key, Told]) -> Told:
     if place.key in told:
         return told[place.key]
     is_known = any(array == place.key[0] for array, _ in told)
-    return Told("CANCELLED" if is_known and not place.begun else "")
+    return Told("CANCELLED" if is_known and not place.has_begun else "")
+
+
+def _since(then: str, now: str) -> float | None:
+    """Return the seconds between two times of one clock; None where one is not told."""
+    try:
+        return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()
+    except ValueError:
+        return None
 
 
 def _code(text: str) -> int | None:
@@ -192,13 +217,14 @@ def judged(status: Status, place: Place, told: Told | None) -> Status:
     """Return how a batch stands that its files leave open; `told` is None while it is not asked."""
     if status.life is not Life.RUNNING:
         return status
-    if place.is_requeued:
+    was_put_back = told is not None and place.has_begun and told.restarts > (place.restarts or 0)
+    if place.is_requeued or was_put_back:
         return _lost(status, faults.REQUEUED)
     if told is None or told.state in AT_WORK:
         return status
     if told.state in WAITING:
-        # One that has begun since is not told apart from one that was begun before.
-        return status if place.begun else replace(status, waits_for=waiting(told))
+        # It has begun since Slurm was asked.
+        return status if place.has_begun else replace(status, waits_for=waiting(told))
     return _ended(status, place, told)
 
 

@@ -180,13 +180,17 @@ class Folders:
         return scripts.script("run", {**shared, **values}, engine)
 
     async def _look(
-        self, batches: Sequence[str], judging: Sequence[str], values: Mapping[str, object]
+        self,
+        batches: Sequence[str],
+        judging: Sequence[str],
+        values: Mapping[str, object],
+        timeout_s: float = 60,
     ) -> str:
         """Return what a look at batches prints; scripts of `judging` say how each stands."""
         shared = {"root": self._target.root, "batches": " ".join(batches), "tail": LOG_TAIL_BYTES}
         functions = "\n".join(map(scripts.text, judging))
         script = scripts.script("poll", {**shared, **values}, functions)
-        return await self._run(script, f"list {self._batches}")
+        return await self._run(script, f"list {self._batches}", timeout_s)
 
     async def _mark(self, batches: Sequence[str], action: str) -> None:
         lines = [

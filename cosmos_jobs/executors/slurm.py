@@ -78,8 +78,6 @@ class SlurmExecutor(Folders):
         self._ended: dict[Key, Told] = {}
         self._ended_at: dict[Key, float] = {}
         self._missing: dict[Key, Place] = {}
-        self._begun: set[Key] = set()
-        self._requeued: set[Key] = set()
         self._cancelled: set[str] = set()
         self._is_away = False
         self._asked_at = 0.0
@@ -101,7 +99,7 @@ class SlurmExecutor(Folders):
             by_engine.setdefault(order.batch.engine, []).append(order)
         for members in by_engine.values():
             for part in _parts(members, limit):
-                await self._insist(self._submission(part, cluster), f"submit {len(part)} batches")
+                await self._insist(self._submission(part, cluster), f"submit {_batches(len(part))}")
 
     def _submission(self, orders: Sequence[Order], cluster: _Cluster) -> str:
         """Return the script that submits batches of one engine as one array."""
@@ -118,7 +116,7 @@ class SlurmExecutor(Folders):
             *scripts.exporting(references, given),
             _printing("unpack", _packed(self._folders(orders))),
             scripts.printing("array_script", array.splitlines()),
-            scripts.text("slurm/lib"),
+            _lib(),
         ]
         values = {
             "root": self._target.root,
@@ -142,7 +140,7 @@ class SlurmExecutor(Folders):
     async def _cluster(self) -> _Cluster:
         if self._known is None:
             partition = self._slurm.partition.split(",")[0]
-            functions = f"patience={ANSWER_S}\n{scripts.text('slurm/lib')}"
+            functions = f"patience={ANSWER_S}\n{_lib()}"
             said = await self._insist(
                 scripts.script("slurm/limits", {"partition": partition}, functions),
                 "ask Slurm for its limits",
@@ -150,7 +148,7 @@ class SlurmExecutor(Folders):
             self._known = _limits(said)
         return self._known
 
-    async def _insist(self, script: str, what: str) -> str:
+    async def _insist(self, script: str, what: str, timeout_s: float = 180) -> str:
         """Run a script, again as long as Slurm's controller is away; return what it prints.
 
         Raises HostError when it refuses, or stays away for AWAY_PATIENCE_S.
@@ -159,14 +157,16 @@ class SlurmExecutor(Folders):
         pause, longest = AWAY_PAUSE_S
         told = ""
         while True:
-            done = await self._done(script, 180)
+            done = await self._done(script, timeout_s)
             if done.exit_code != _TEMPORARY:
                 return self._answer(done, what)
-            why = done.stderr.strip()
+            said = done.stderr.strip().splitlines()
+            why = "; ".join(line.removeprefix("sbatch: error: ") for line in said)
             if not _AWAY.search(why):
                 raise HostError(
                     f"{self._host.name}: Slurm does not {what}: {why}",
-                    hint=f"look closer: cosmos-jobs doctor {self._target.name}",
+                    hint=f"look closer: cosmos-jobs doctor {self._target.name};"
+                    " where it is too much at a time, lower array_limit, or apply again later",
                 )
             waits_for = "somebody else, who is submitting" if _BUSY in why else elements.AWAY
             if time.monotonic() > give_up:
@@ -185,15 +185,25 @@ class SlurmExecutor(Folders):
 
     async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
         """Return how the batches stand; one that was never submitted is ABSENT."""
+        is_first = not self._asked_at
+        told = await self._poll(batches)
+        if is_first and self._missing:
+            # Who looks only once is to know how these have ended.
+            await asyncio.sleep(self._pause_s + 0.1)
+            told = await self._poll(batches)
+        return told
+
+    async def _poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
         query = await self._query()
-        jobs = sorted({place.job for place in self._missing.values()})
+        jobs = sorted({place.job for place in self._missing.values()} - {""})
         values = {"query": query, "jobs": ",".join(jobs), "patience": ANSWER_S, "gpus": ""}
-        said = await self._look(batches, _JUDGING, values)
+        said = await self._look(batches, _JUDGING, values, 60 + ANSWER_S * len(jobs))
         lines = said.split("\n")
         told = statuses(lines, self._secrets)
-        found = elements.places(lines)
+        found = {
+            batch: _numbered(place, told[batch]) for batch, place in elements.places(lines).items()
+        }
         is_fresh = self._learn(query, lines, found, told)
-        self._begun |= {place.key for place in found.values() if place.begun}
         judged = {
             batch: self._judged(batch, status, found.get(batch), is_fresh=is_fresh)
             for batch, status in told.items()
@@ -225,14 +235,11 @@ class SlurmExecutor(Folders):
         before = self._queue
         if query == "queue" and answered:
             self._queue = elements.queue(lines)
-            # Those had begun before this was asked.
-            waiting = {key for key, each in self._queue.items() if each.state in elements.WAITING}
-            self._requeued |= waiting & self._begun
             self._missing = {
                 place.key: place
                 for batch, place in found.items()
                 if told[batch].life is Life.RUNNING
-                and place.job
+                and (place.job or place.has_begun)
                 and place.key not in self._queue
                 and place.key not in self._ended
             }
@@ -256,19 +263,28 @@ class SlurmExecutor(Folders):
             return status
         if batch in self._cancelled:
             return replace(status, life=Life.CANCELLED)
-        if place.key in self._requeued:
-            place = replace(place, is_requeued=True)
         told = self._ended.get(place.key) or self._queue.get(place.key)
-        if told is None and not place.job and not place.begun:
+        if told is None and not place.job and not place.has_begun:
             # Cut before sbatch, unless somebody is just at it: to submit it again does no harm.
             return Status(Life.ABSENT) if is_fresh else status
-        if told and told.state == "COMPLETED" and not place.is_requeued:
-            late = time.monotonic() - self._ended_at[place.key] < FILES_LATE_S
-            told = None if late else told
+        if (
+            told
+            and not told.is_active
+            and not place.is_cancelled
+            and self._is_young(place.key, told)
+        ):
+            # What it wrote at last may not be seen yet.
+            told = None
         after = elements.judged(status, place, told)
-        if self._is_away and after.life is Life.RUNNING and not place.begun:
+        if self._is_away and after.life is Life.RUNNING and not place.has_begun:
             return replace(after, waits_for=elements.AWAY)
         return after
+
+    def _is_young(self, key: Key, told: Told) -> bool:
+        """Return whether an element has ended less than FILES_LATE_S ago."""
+        if told.age_s is None or key not in self._ended_at:
+            return False
+        return told.age_s + time.monotonic() - self._ended_at[key] < FILES_LATE_S
 
     # --- cancel and sweep -----------------------------------------------------------------
 
@@ -286,8 +302,8 @@ class SlurmExecutor(Folders):
             "grace": CANCEL_S,
             "patience": ANSWER_S,
         }
-        script = scripts.script("slurm/cancel", values, scripts.text("slurm/lib"))
-        said = self._answer(await self._done(script, 120 + CANCEL_S), "cancel")
+        script = scripts.script("slurm/cancel", values, _lib())
+        said = await self._insist(script, "cancel", 120 + CANCEL_S)
         shared = frozenset(line.removeprefix("shared ") for line in said.splitlines())
         if kill:
             self._cancelled |= {*batches} - shared
@@ -295,11 +311,25 @@ class SlurmExecutor(Folders):
 
     async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
         """Return the batches and inputs that nobody needs any more; with `delete` they go."""
-        judging = f"patience={ANSWER_S}\n{scripts.text('slurm/lib')}\n{scripts.text('slurm/sweep')}"
+        judging = f"patience={ANSWER_S}\n{_lib()}\n{scripts.text('slurm/sweep')}"
         return await self._swept(needed, judging, delete=delete)
 
 
-_JUDGING = ("slurm/lib", "slurm/judge", "slurm/queue")
+_LIB = ("slurm/variables", "slurm/lib")
+_JUDGING = (*_LIB, "slurm/judge", "slurm/queue")
+
+
+def _lib() -> str:
+    return "\n".join(map(scripts.text, _LIB))
+
+
+def _batches(count: int) -> str:
+    return "1 batch" if count == 1 else f"{count:,} batches"
+
+
+def _numbered(place: Place, status: Status) -> Place:
+    """Return the place of a batch; where its array's number was lost, it has noted its own."""
+    return replace(place, job=place.job or status.facts.get("slurm_job", "").partition("_")[0])
 
 
 def _parts(orders: Sequence[Order], size: int) -> Iterator[list[Order]]:

@@ -182,6 +182,13 @@ def _params(record: Record) -> dict[str, str]:
     }
 
 
+def _machine(manifest: Mapping[str, Any]) -> str:
+    parts = [str(manifest.get("host") or "")]
+    parts += [f"node {manifest['node']}"] if manifest.get("node") else []
+    parts += [f"Slurm job {manifest['slurm_job']}"] if manifest.get("slurm_job") else []
+    return ", ".join(filter(None, parts))
+
+
 def _provenance(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return what a run's manifest says of how it was made."""
     if not manifest:
@@ -192,7 +199,7 @@ def _provenance(manifest: Mapping[str, Any]) -> dict[str, str]:
     details = {key: str(told[key]) for key in DETAILS if key in told}
     asked = "on" if guardrails.get("requested") else "off"
     return {
-        "made on": str(manifest.get("host") or ""),
+        "made on": _machine(manifest),
         "GPU": str(manifest.get("gpu_name") or ""),
         "GPU driver": str(manifest.get("driver") or ""),
         "commit": str(manifest.get("commit") or ""),

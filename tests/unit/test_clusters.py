@@ -99,6 +99,25 @@ def test_what_no_node_or_account_allows_is_told(
     assert "cosmos-jobs.yaml" in found[0].hint or "sinfo" in found[0].hint
 
 
+@pytest.mark.parametrize(
+    ("gres", "asked", "lacks"),
+    [
+        ("gpu:a100:4(S:0),gpu:h100:4(S:1)", "gpu:h100:4", False),
+        ("gpu:a100:4(S:0),gpu:h100:4(S:1)", "gpu:8", False),
+        ("gpu:a100:4(S:0),gpu:h100:4(S:1)", "gpu:h100:5", True),
+        ("gpu:a100:4,gpu:h100:4", "gpu:a100:1,gpu:h100:1", False),
+        ("(null)", "gpu", True),
+        ("(null)", "", False),
+    ],
+)
+def test_gpus_of_several_kinds_are_counted_by_kind(gres: str, asked: str, lacks: bool) -> None:
+    row = HEALTHY["partition"][0].replace("gpu:h100:8(S:0-1)", gres)
+
+    found = checked(replace(ASKED, gres=asked), partition=(row,))
+
+    assert any("no node has" in each.detail for each in found) == lacks
+
+
 def test_a_cluster_without_a_default_partition_needs_a_name() -> None:
     rows = tuple(each.replace("*", "") for each in HEALTHY["partition"])
 

@@ -13,7 +13,7 @@ from cosmos_jobs.model import Life, Status
 
 KEY = "ca_0123456789abcdef", "7"
 PLACE = Place(KEY, "123")
-BEGUN = replace(PLACE, begun=True)
+BEGUN = replace(PLACE, restarts=0)
 OPEN = Status(Life.RUNNING)
 
 
@@ -108,48 +108,60 @@ def test_what_is_to_begin_a_second_time_is_lost() -> None:
         assert faults.lost(judged(OPEN, again, told)).startswith("Slurm put it back")
 
 
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_what_was_put_back_since_it_began_is_lost(state: str) -> None:
+    for restarts, place, life in (
+        (1, BEGUN, Life.GONE),
+        (1, replace(BEGUN, restarts=1), Life.RUNNING),
+        (1, PLACE, Life.RUNNING),
+        (0, BEGUN, Life.RUNNING),
+    ):
+        assert judged(OPEN, place, Told(state, restarts=restarts)).life is life
+
+
 def test_the_places_of_batches_are_read() -> None:
     lines = [
         "element ba_1 ca_1 0 - - -",
         "batch ba_1 running",
-        "element ba_2 ca_1 1 99 begun cancelled",
-        "element ba_3 ca_1 2 99 begun requeued",
+        "element ba_2 ca_1 1 99 0 cancelled",
+        "element ba_3 ca_1 2 99 1 requeued",
     ]
 
     assert elements.places(lines) == {
         "ba_1": Place(("ca_1", "0"), ""),
-        "ba_2": Place(("ca_1", "1"), "99", begun=True, is_cancelled=True),
-        "ba_3": Place(("ca_1", "2"), "99", begun=True, is_requeued=True),
+        "ba_2": Place(("ca_1", "1"), "99", 0, is_cancelled=True),
+        "ba_3": Place(("ca_1", "2"), "99", 1, is_requeued=True),
     }
 
 
 def test_the_queue_is_read() -> None:
     lines = [
-        "queue ca_1|0|17|RUNNING|None",
-        "queue ca_1|1|17|PENDING|JobArrayTaskLimit",
+        "queue ca_1|0|17|RUNNING|0|None|",
+        "queue ca_1|1|17|PENDING|2|JobArrayTaskLimit|",
         "queue a greeting",
-        "log queue ca_9|0|17|RUNNING|None",
+        "log queue ca_9|0|17|RUNNING|0|None|",
         "answered",
     ]
 
     assert elements.queue(lines) == {
         ("ca_1", "0"): Told("RUNNING", "None"),
-        ("ca_1", "1"): Told("PENDING", "JobArrayTaskLimit"),
+        ("ca_1", "1"): Told("PENDING", "JobArrayTaskLimit", restarts=2),
     }
 
 
 def test_the_books_are_read() -> None:
     lines = [
-        "sacct ca_1|17_0|COMPLETED|0:0",
-        "sacct ca_1|17_1|CANCELLED by 1001|0:15",
-        "sacct ca_1|17_2|OUT_OF_MEMORY|0:125",
-        "sacct ca_1|17_3|FAILED|2:0",
-        "sacct ca_1|17_[4-9%2]|PENDING|0:0",
+        "now 2026-11-25T23:04:10",
+        "sacct ca_1|17_0|COMPLETED|0:0|2026-11-25T23:04:00",
+        "sacct ca_1|17_1|CANCELLED by 1001|0:15|Unknown",
+        "sacct ca_1|17_2|OUT_OF_MEMORY|0:125|",
+        "sacct ca_1|17_3|FAILED|2:0|",
+        "sacct ca_1|17_[4-9%2]|PENDING|0:0|Unknown",
         "sacct ",
     ]
 
     assert elements.history(lines) == {
-        ("ca_1", "0"): Told("COMPLETED", exit_code=0),
+        ("ca_1", "0"): Told("COMPLETED", exit_code=0, age_s=10),
         ("ca_1", "1"): Told("CANCELLED", exit_code=143, by="1001"),
         ("ca_1", "2"): Told("OUT_OF_MEMORY", exit_code=253),
         ("ca_1", "3"): Told("FAILED", exit_code=2),

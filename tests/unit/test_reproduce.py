@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from cosmos_jobs import engines, identity, reproduce, schema
 from cosmos_jobs.model import PromptRecord, Record, State
-from cosmos_jobs.project import APPTAINER, PYXIS, Container, Installation, Target
+from cosmos_jobs.project import APPTAINER, PYXIS, Container, Installation, Slurm, Target
 from tests.conftest import Golden
 
 GOLDEN = Path(__file__).parent / "golden" / "reproduce"
@@ -46,6 +47,8 @@ def made(how: str) -> str:
     target = Target(
         "h100", "/data/a root", gpus=("0", "1"), engines={"transfer2.5": INSTALLED[how]}
     )
+    if how in ("apptainer", "pyxis"):
+        target = replace(target, slurm=Slurm("gpu", gres="gpu:2", extra=("--qos=normal",)))
     manifest: Mapping[str, Any] = {
         "inputs": {"color": COLOR, "edge": EDGE, "image_context": LOOK},
         "host": "gpu-1",
@@ -54,6 +57,7 @@ def made(how: str) -> str:
         "driver": "570.1",
         "commit" if how == "bare" else "image": "0123abcd",
         "batch": "ba_0123456789abcdef",
+        **({"node": "gpu-7", "slurm_job": "12_3"} if target.slurm else {}),
     }
     return reproduce.script(engines.get("transfer2.5"), target, record, known, manifest)
 

@@ -39,9 +39,10 @@ lives() {
 # Put the batch in this folder down for its runs. When another batch than its client knew of has
 # one, refuse: 1; 2 when it cannot be written down.
 hold_runs() {
-  mkdir -p "$root/runs" && : >> "$root/runs/.lock"
-  exec 3< "$root/runs/.lock"
-  flock 3
+  mkdir -p "$root/runs" || return 2
+  # For writing: NFS locks no other.
+  exec 3>> "$root/runs/.lock"
+  flock 3 || return 2
   others=
   while read -r run known; do
     held=

@@ -18,6 +18,7 @@ finish() {
 begin() {
   mkdir claim 2>/dev/null || exit 0
   birth $$
+  [ -z "$scheduler" ] || echo "${SLURM_RESTART_COUNT:-0}" | put claim/restarts
   printf '%s %s\n' "$$" "$born" | put claim/pid || exit 1
   # Whoever cancels writes `cancel` and then looks for the pid: one of us sees the other.
   [ -f cancel ] && exit 1
@@ -71,10 +72,9 @@ end_worker() {
 wait_for_gpus() {
   mkdir -p "$root/gpus"
   for name in $gpus; do : >> "$root/gpus/$name.lock"; done
-  : >> "$root/gpus/$queue.queue"
   [ -z "$server" ] || start_launcher
   # First come, first served: only the head of the queue tries the GPUs.
-  exec 4< "$root/gpus/$queue.queue"
+  exec 4>> "$root/gpus/$queue.queue"
   flock 4
   while [ ! -f cancel ]; do
     sh run.sh lease "$need" '' "$(preferred)"

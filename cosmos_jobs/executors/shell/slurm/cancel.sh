@@ -23,8 +23,8 @@ for batch in $batches; do
   ours="$ours $batch"
   [ -n "$job" ] || unknown="${unknown:+$unknown,}$array"
 done
-find_jobs "$unknown"
 exec 9<&-
+find_jobs "$unknown"
 
 names=
 elements=
@@ -35,28 +35,34 @@ for batch in $ours; do
   case ",$names," in *",$array,"*) ;; *) names="${names:+$names,}$array" ;; esac
 done
 [ -n "$elements" ] || exit 0
-# By name as well: a controller that was killed may give a number twice. What has ended meanwhile
-# is an error to scancel, and none to us: what is left is seen below.
-words=
-for name in $(echo "$names" | tr , ' '); do
-  read -r job < "$root/arrays/$name/job"
-  words=$words$(printf '%s\n' $elements | grep "^${job}_" |
-    xargs -n 500 timeout --kill-after=5 "$patience" scancel --name="$name" 2>&1 |
-    grep -v 'Invalid job id\|already completing or completed')
-done
-tries=0
-while [ $tries -lt "$grace" ]; do
-  left=
+
+# Ask Slurm to end what is `left` of our elements. By name as well: a controller that was killed may
+# give a number twice. What has ended meanwhile is an error to scancel, and none to us.
+end_left() {
+  for name in $(echo "$names" | tr , ' '); do
+    read -r job < "$root/arrays/$name/job"
+    printf '%s\n' $left | grep "^${job}_" |
+      xargs -r -n 500 timeout --kill-after=5 "$patience" scancel --name="$name" 2>&1 |
+      grep -v 'Invalid job id\|already completing or completed'
+  done
+}
+
+left=$elements
+said_last=$(end_left)
+begun=$(date +%s) asked=$begun
+while [ $(($(date +%s) - begun)) -lt "$grace" ]; do
   if ask squeue --noheader --array --name="$names" --format='%F_%K'; then
-    for element in $said; do
+    listed=$said left= said=
+    for element in $listed; do
       case " $elements " in *" $element "*) left="$left $element" ;; esac
     done
     [ -n "$left" ] || exit 0
   else
-    left=unknown words=$said
+    said_last=$said
   fi
   sleep 1
-  tries=$((tries + 1))
+  # It may have been away, or slow: it takes longer than that to end a job only now and then.
+  [ $(($(date +%s) - asked)) -lt 15 ] || { said_last=$(end_left) asked=$(date +%s); }
 done
-echo "${words:-still there: $left}" >&2
+echo "${said_last:-still there:$left}" >&2
 exit 75

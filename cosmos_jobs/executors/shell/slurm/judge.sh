@@ -1,10 +1,14 @@
-# Set `life` to what the files of batch $1 tell of it, and say where it is in Slurm; fail when it
-# was never submitted. Whether one that has neither ended nor been cancelled lives, Slurm knows.
+# Set `life` to what the files of batch $1 tell of it, and say where it is in Slurm and how often it
+# had been restarted when it began; fail when it was never submitted. Whether one that has neither
+# ended nor been cancelled lives, Slurm knows.
 judge() {
   place "$1"
   [ -n "$array" ] || [ -d "$1/claim" ] || [ -s "$1/refused" ] || return 1
   life=running begun=- mark=-
-  [ ! -f "$1/claim/pid" ] || begun=begun
+  if [ -f "$1/claim/pid" ]; then
+    begun=0
+    [ ! -s "$1/claim/restarts" ] || read -r begun < "$1/claim/restarts"
+  fi
   [ ! -f "$1/requeued" ] || mark=requeued
   [ ! -f "$1/cancel" ] || mark=cancelled
   # Nobody begins it any more.

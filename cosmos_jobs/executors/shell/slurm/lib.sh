@@ -4,8 +4,9 @@
 
 # Wait until nobody else submits or cancels here.
 lock_arrays() {
-  mkdir -p "$root/arrays" "$root/batches" && : >> "$root/arrays/.lock" || exit 1
-  exec 9< "$root/arrays/.lock"
+  mkdir -p "$root/arrays" "$root/batches" || exit 1
+  # For writing: NFS locks no other.
+  exec 9>> "$root/arrays/.lock"
   flock --wait 30 9 || { echo "somebody else is submitting" >&2; exit 75; }
 }
 

@@ -1,31 +1,51 @@
 # Say what Slurm knows of the arrays of `batches`: of those that it still has to do with, or with
-# `history` of those that it is done with, `arrays` and their `jobs`. It is asked before any file
-# is read, so that what ends in between is seen to have ended.
+# another `query` of those that it is done with, by their `jobs`. It is asked before any file is
+# read, so that what ends in between is seen to have ended.
 
 cd "$root/batches" 2>/dev/null || exit 0
+
+# Print an answer line by line behind the word $1.
+tell() { printf '%s\n' "$said" | sed "s/^/$1 /"; }
+
 case "$query" in
   queue)
-    names=
+    names= unknown=
     for batch in $batches; do
       place "$batch"
       case ",$names," in *",$array,"*) continue ;; esac
-      [ -z "$array" ] || [ -s "$batch/exit" ] || names="${names:+$names,}$array"
+      [ -n "$array" ] && [ ! -s "$batch/exit" ] || continue
+      names="${names:+$names,}$array"
+      [ -n "$job" ] || unknown="$unknown $array"
     done
-    if [ -n "$names" ]; then
-      ask squeue --noheader --array --name="$names" --format='%j|%K|%F|%T|%r' &&
-        printf '%s\n' "$said" | sed 's/^/queue /' && echo answered || echo "silent $said"
+    fields='Name:|,ArrayTaskID:|,ArrayJobID:|,State:|,RestartCnt:|,Reason:|'
+    if [ -z "$names" ] || ask squeue --noheader --array --name="$names" --Format="$fields"; then
+      [ -z "$names" ] || tell queue
+      for array in $unknown; do
+        number=$(printf '%s\n' "$said" | sed -n "s/^$array|[^|]*|\([0-9]*\)|.*/\1/p" | head -n 1)
+        [ -z "$number" ] || echo "$number" | put "$root/arrays/$array/job"
+      done
+      echo answered
+    else
+      echo "silent $said"
     fi ;;
   sacct)
-    ask sacct --noheader --parsable2 --allocations --allusers --jobs="$jobs" \
-      --format=JobName,JobID,State,ExitCode && printf '%s\n' "$said" | sed 's/^/sacct /' &&
-      echo answered || echo "silent $said" ;;
+    date '+now %Y-%m-%dT%H:%M:%S'
+    if ask sacct --noheader --parsable2 --allocations --allusers --jobs="$jobs" \
+      --format=JobName,JobID,State,ExitCode,End; then
+      tell sacct
+      echo answered
+    else
+      echo "silent $said"
+    fi ;;
   scontrol)
+    date '+now %Y-%m-%dT%H:%M:%S'
     for job in $(echo "$jobs" | tr , ' '); do
       if ask scontrol --oneliner show job "$job"; then
-        printf '%s\n' "$said" | sed 's/^/scontrol /'
+        tell scontrol
       else
-        case "$said" in *"Invalid job id"*) ;; *) echo "silent $said"; query= ;; esac
+        # One that is forgotten is an answer, too.
+        case "$said" in *"Invalid job id"* | *"not found"*) ;; *) query=; break ;; esac
       fi
     done
-    [ -z "$query" ] || echo answered ;;
+    [ -n "$query" ] && echo answered || echo "silent $said" ;;
 esac

@@ -44,14 +44,11 @@ printf '%s\n' $elements | put "$here/batches" &&
   put "$here/array.sh" || exit 1
 cd "$here" || exit 1
 rm -f job
-# Who asks from within a job has its limits in the environment.
-for variable in $(env | sed -n 's/^\(SLURM_[A-Z0-9_]*\)=.*/\1/p'); do
-  case $variable in SLURM_CONF | SLURM_CLUSTERS | SLURM_JWT) ;; *) unset "$variable" ;; esac
-done
 if ! ask sbatch --parsable array.sh; then
   echo "$said" >&2
   exit 75
 fi
 # It may greet us first; behind a semicolon it names the cluster.
-said=$(printf '%s\n' "$said" | tail -n 1)
-echo "${said%%;*}" | put job
+number=$(printf '%s\n' "$said" | sed -n '$s/^\([0-9][0-9]*\).*/\1/p')
+[ -n "$number" ] || { echo "sbatch gave no number back: $said" >&2; exit 1; }
+echo "$number" | put job

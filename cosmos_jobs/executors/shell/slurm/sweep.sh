@@ -2,7 +2,7 @@
 judge() {
   place "$1"
   life=gone
-  case " $queued " in *" $array "*) life=running ;; esac
+  [ -n "$array" ] && case " $queued " in *" $array "*) life=running ;; esac
 }
 
 [ ! -d "$root/arrays" ] || ask squeue --noheader --format=%j || { echo "$said" >&2; exit 75; }

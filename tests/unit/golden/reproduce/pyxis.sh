@@ -1,6 +1,11 @@
 #!/bin/sh
+#SBATCH --partition=gpu
+#SBATCH --gres=gpu:2
+#SBATCH --qos=normal
 # rs_4fa8c5434328124e, transfer2.5: night/calm/edges
 # host: gpu-1
+# node: gpu-7
+# Slurm job: 12_3
 # GPU: NVIDIA H100 PCIe
 # driver: 570.1
 # image: 0123abcd
@@ -17,7 +22,7 @@ END OF FILE
 export HF_TOKEN="${HF_TOKEN}"
 export root='/data/a root'
 export folder='/data/a root/reproduce/rs_4fa8c5434328124e'
-set -- 1
+set -- "${CUDA_VISIBLE_DEVICES:-cpu}"
 (
 srun=$(command -v srun)
 export HF_HOME='/data/it'"'"'s hf'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cosmos_jobs.errors import InvalidFiles, UsageError
 from cosmos_jobs.model import Job, PromptRecord, Record, Snapshot, State
+from cosmos_jobs.operations.base import wait
 from cosmos_jobs.operations.flight import Flight
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class Results(Flight):
         something else.
         """
         from cosmos_jobs import report
+        from cosmos_jobs.controls import Controls
 
+        maps = Controls(self.project.cache / "controls")
         known = self.store.snapshot()
         asked = self._asked_by(name, known)
         job = asked.spec.name if asked else name
@@ -72,7 +75,13 @@ class Results(Flight):
             asked.spec.description if asked else "",
             asked.spec.weights if asked else {},
         )
-        made = report.Report(self.project, replace(known, prompts=prompts), place, embed=embed)
+        made = report.Report(
+            self.project,
+            replace(known, prompts=prompts),
+            place,
+            lambda wanted: wait(maps.make(wanted)),
+            embed=embed,
+        )
         return made.write(described, records, self.measured(records))
 
     def _asked_by(self, name: str, known: Snapshot) -> Job | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from cosmos_jobs import files, upscaling
+from cosmos_jobs import controls, files, schema, upscaling
 from cosmos_jobs.digests import Digests
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.metrics import Measured
@@ -24,23 +24,35 @@ INDEX = "index.html"
 FOLDERS = ("videos", "posters", "inputs")
 """What the page shows lies here; files in them that no run has any more go."""
 
+PRESETS = {"vis": "blur_strength", "edge": "edge_threshold"}
+"""The maps that are computed from the video itself, each with the parameter that says how."""
+
 INPUT_WIDTH, MAP_WIDTH, OUTPUT_WIDTH = 960, 640, 1280
 GONE = "its video is not there as it was made; see: cosmos-jobs verify"
+
+Draw = Callable[[Iterable[controls.Wanted]], Mapping[controls.Wanted, controls.Made | str]]
 
 _MARK = b'content="cosmos-jobs report"'
 _HEAD = 2000  # bytes of a page that the mark is in
 
 
 class Report:
-    """A page of some runs of a project, in `folder`; with `embed` it is one file alone."""
+    """A page of some runs of a project, in `folder`; with `embed` it is one file alone.
 
-    def __init__(self, project: Project, known: Snapshot, folder: Path, *, embed: bool) -> None:
+    `draw` computes control maps.
+    """
+
+    def __init__(
+        self, project: Project, known: Snapshot, folder: Path, draw: Draw, *, embed: bool
+    ) -> None:
         self._project = project
         self._known = known
         self._outputs = Outputs(project.outputs)
         self._folder = folder
         self._embed = embed
         self._digests = Digests(project.cache / "digests.json")
+        self._draw = draw
+        self._computed: Mapping[controls.Wanted, controls.Made | str] = {}
 
     def write(self, job: Job, records: Sequence[Record], measured: Mapping[str, Measured]) -> Path:
         """Write the page, last of all; return where it is.
@@ -48,6 +60,7 @@ class Report:
         Raises UsageError for a folder that holds anything else.
         """
         self._check()
+        self._compute(records)
         wanted = {each.run.id: dict(self._wanted(each)) for each in records}
         every = [one for each in wanted.values() for one in each.values()]
         shown = media.prepare(self._project.cache / "media", every)
@@ -90,8 +103,38 @@ class Report:
             yield "input", self._beside(*found, INPUT_WIDTH)
         made = self._maps(record)
         for control in CONTROLS:
-            if found := made.get(control) or self._input(prompt, ROLE_OF[control]):
+            found = made.get(control) or self._input(prompt, ROLE_OF[control])
+            if found or (found := self._drawn(record, control)):
                 yield control, self._beside(*found, MAP_WIDTH)
+
+    def _compute(self, records: Sequence[Record]) -> None:
+        """Compute the maps that neither an engine nor the input has: each once, then kept."""
+        wanted = {
+            asked: None
+            for record in records
+            if record.output
+            for control in PRESETS
+            if control not in self._maps(record) and (asked := self._asked(record, control))
+        }
+        self._computed = self._draw(wanted) if wanted else {}
+
+    def _asked(self, record: Record, control: str) -> controls.Wanted | None:
+        """Return the map of a run's input that can be computed, with the run's own preset."""
+        prompt = self._known.prompts.get(record.run.prompt_id)
+        if prompt is None or control not in PRESETS or self._input(prompt, ROLE_OF[control]):
+            return None
+        color = self._input(prompt, "color")
+        defaults = schema.contract("preview").defaults
+        names = (PRESETS[control], "resolution", "max_frames")
+        params = tuple(
+            sorted((name, record.run.params.get(name, defaults[name])) for name in names)
+        )
+        return controls.Wanted(control, *color, params) if color else None
+
+    def _drawn(self, record: Record, control: str) -> tuple[Path, str] | None:
+        asked = self._asked(record, control)
+        found = self._computed.get(asked) if asked else None
+        return (found.path, found.sha256) if isinstance(found, controls.Made) else None
 
     def _beside(self, path: Path, sha256: str, width: int) -> Wanted:
         return Wanted(path, sha256, media.SMALL_WIDTH if self._embed else width, self._embed)

@@ -73,6 +73,8 @@ def pixels(picture: bytes) -> NDArray[np.uint8]:
 
 
 MADE = ".tile[data-state=succeeded] .media"
+MAPS = ["input", "vis map", "edge map", "depth map"]
+"""Vis and edge are computed; segmentation would take a model."""
 
 
 def frames_on(page: Page, shown: str = MADE) -> list[int]:
@@ -315,7 +317,7 @@ def test_compared_runs_stand_beside_input_and_maps_with_differences_marked(page:
         page.keyboard.press("c")
     page.get_by_role("button", name="Compare (2)").click()
 
-    assert page.locator(".beside figcaption").all_inner_texts() == ["input", "depth map"]
+    assert page.locator(".beside figcaption").all_inner_texts() == MAPS
     marked = page.locator(".facts .differs th").all_inner_texts()
     assert "weight of vis" in marked and "weight of edge" in marked and "seed" not in marked
     page.get_by_label("Only differences").uncheck()

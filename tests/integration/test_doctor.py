@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -331,7 +332,8 @@ def test_a_machine_whose_clock_is_off_is_told(lab: Lab) -> None:
     (found,) = lab.found("t", exit_code=0)
 
     assert found["clock"]["verdict"] == "warning"
-    assert found["clock"]["detail"].startswith("is 100 s ahead of ours")
+    # A busy machine takes a while to say what time it is.
+    assert re.match(r"is (99|10[0-3]) s ahead of ours", found["clock"]["detail"])
 
 
 def test_what_a_remote_machine_lacks_comes_with_what_to_type(lab: Lab) -> None:

@@ -295,6 +295,13 @@ def find(start: Path) -> Path:
     return next((folder for folder in (start, *start.parents) if (folder / FILE).is_file()), start)
 
 
+def in_repository(root: Path) -> str:
+    """Return where a project is in its git repository: `.` at the top, or where there is none."""
+    root = root.resolve()
+    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+    return root.relative_to(top).as_posix()
+
+
 def shown(path: Path, root: Path) -> str:
     """Return a path as the store and messages have it: relative to `root` where it is in it."""
     return str(path.relative_to(root) if path.is_relative_to(root) else path)

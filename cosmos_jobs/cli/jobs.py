@@ -106,7 +106,14 @@ def _selecting(command: common._Command) -> common._Command:
 @_selecting
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when there is something to run.")
-@common.format_option()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="markdown is for a comment on a pull request.",
+)
 def plan_command(
     paths: tuple[str, ...],
     target: str,
@@ -130,11 +137,18 @@ def plan_command(
       cosmos-jobs plan jobs/sunsets.yaml
       cosmos-jobs plan --out night.plan        then: cosmos-jobs apply night.plan
       cosmos-jobs plan --exit-code -q          in scripts: 1 means changes
+      cosmos-jobs plan --format markdown       what a pull request would run
     """
+    from cosmos_jobs import project as projects
+    from cosmos_jobs.render import markdown
+
     ops = common.operations(project, paths, offline=True)
     selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
     planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
-    show(planned, form, quiet=quiet, verbose=verbose)
+    if form == "markdown":
+        common.echo(markdown.text(planned, projects.in_repository(ops.project.root)), nl=False)
+    else:
+        show(planned, form, quiet=quiet, verbose=verbose)
     if out:
         _save(ops, planned, out)
         if not quiet:

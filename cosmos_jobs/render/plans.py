@@ -85,8 +85,8 @@ def summary(planned: Planned) -> str:
             f"Nothing to do: {plural(runs, 'run')}{of} {'is' if runs == 1 else 'are'} up to date."
         )
     said = [f"{counts[action]:,} {word}" for action, word in WORDS.items() if counts[action]]
-    cost = _cost(planned.estimate)
-    return _wrapped(said) + (f"\n{cost}" if cost else "")
+    said_of_cost = textwrap.fill(cost(planned.estimate), WIDTH, break_on_hyphens=False)
+    return "\n".join(filter(None, (_wrapped(said), said_of_cost)))
 
 
 def duration(seconds: float) -> str:
@@ -115,13 +115,14 @@ def _groups(changes: Iterable[Change], *, verbose: bool) -> Iterator[str]:
     ):
         symbol, color = SYMBOLS[action]
         count = f"{len(members):>{width},}"
-        title = visible(_title(action, reason))
-        title = title if verbose else _shortened(title, width + 5)
-        yield f"  {style(f'{symbol} {count} {title}', fg=color)}"
+        said = visible(title(action, reason))
+        said = said if verbose else _shortened(said, width + 5)
+        yield f"  {style(f'{symbol} {count} {said}', fg=color)}"
         yield from _members(action, members, verbose=verbose, indent=width + 5)
 
 
-def _title(action: Action, reason: str) -> str:
+def title(action: Action, reason: str) -> str:
+    """Return what happens to a run, and why."""
     match action:
         case Action.RETRY:
             return f"retry: {reason}"
@@ -148,7 +149,8 @@ def _members(action: Action, members: list[Change], *, verbose: bool, indent: in
         yield style(f"{space}… and {len(members) - len(shown):,} more; -v shows all", dim=True)
 
 
-def _cost(estimate: Estimate) -> str:
+def cost(estimate: Estimate) -> str:
+    """Return how long a plan takes and what it costs, in a sentence; empty without runs."""
     if not estimate.runs:
         return ""
     if estimate.runs == estimate.unknown:
@@ -157,7 +159,7 @@ def _cost(estimate: Estimate) -> str:
     said = [f"It takes about {duration(estimate.wall_s)}{_measures(estimate)}"]
     said += [f"plus {others} of unknown length"] if estimate.unknown else []
     said += [source] if (source := _source(estimate)) else []
-    return textwrap.fill(f"{', '.join(said)}.", WIDTH, break_on_hyphens=False)
+    return f"{', '.join(said)}."
 
 
 def _measures(estimate: Estimate) -> str:

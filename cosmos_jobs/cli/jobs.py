@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -306,13 +307,14 @@ def _saved(ops: WorkflowOperations, path: Path, *, quiet: bool) -> Planned:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     saved = planfile.load(data, str(path))
-    planned = ops.plan(saved.selection, hashing=common.hashing(quiet=quiet))
-    moved = tuple(planfile.moved_on(saved, planned))
-    if moved:
-        raise AnswerIsNo(
-            f"the saved plan {path} is stale: {'; '.join(moved)}",
-            hint=f"look again: cosmos-jobs plan {' '.join(saved.selection.paths)} --out {path}",
-        )
+    hint = f"look again: cosmos-jobs plan {shlex.join(saved.selection.paths)} --out {path}"
+    try:
+        planned = ops.plan(saved.selection, hashing=common.hashing(quiet=quiet))
+    except UsageError as error:
+        # A job file, a prompt or a target that was there is not.
+        raise AnswerIsNo(f"the saved plan {path} is stale: {error.message}", hint=hint) from error
+    if moved := tuple(planfile.moved_on(saved, planned)):
+        raise AnswerIsNo(f"the saved plan {path} is stale: {'; '.join(moved)}", hint=hint)
     return planned
 
 

@@ -108,6 +108,7 @@ def test_an_edited_job_file_makes_a_plan_stale_and_few_runs_are_named() -> None:
     said = moved(NOW, now)
 
     assert said == [
+        "jobs/x.yaml says something else",
         "x/golden/pier-default, x/golden/street-default: no longer to be started",
         "x/golden/pier-default-seed1, x/golden/pier-default-seed2, "
         "x/golden/pier-default-seed3 and 5 more: not in the saved plan",
@@ -120,6 +121,39 @@ def test_another_target_makes_a_plan_stale() -> None:
     assert moved(NOW, now) == ["the target of x was local, it is h100"]
 
 
+def test_comments_and_the_order_of_keys_do_not_matter() -> None:
+    now = planned([parsed(f"# night and day\ntarget: local\ndescription: other\n{PLAIN}")])
+
+    assert moved(NOW, now) == []
+
+
+def test_a_job_that_is_gone_or_new_is_named_by_its_file() -> None:
+    one, two = parsed(PLAIN), parsed(PLAIN.replace("golden hour", "noon"), name="y")
+
+    gone = moved(planned([one, two]), planned([one]))
+    new = moved(planned([one]), planned([one, two]))
+
+    assert gone[0] == "jobs/y.yaml is gone"
+    assert new[0] == "jobs/y.yaml is new"
+
+
+def test_a_forced_plan_is_applied_once() -> None:
+    def forced(attempts: int) -> Planned:
+        made = [record(each, State.SUCCEEDED, attempts=attempts) for each in NOW.desired]
+        return planned([parsed(PLAIN)], snapshot(made), force=True)
+
+    assert moved(forced(1), forced(1)) == []
+    assert moved(forced(1), forced(2)) == [
+        "x/golden/pier-default, x/golden/street-default: run again already since the plan was saved"
+    ]
+
+
+def test_a_run_that_failed_meanwhile_is_still_started() -> None:
+    known = snapshot([record(each, State.FAILED, "out of memory") for each in NOW.desired])
+
+    assert moved(NOW, planned([parsed(PLAIN)], known)) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -130,6 +164,8 @@ def test_another_target_makes_a_plan_stale() -> None:
         {"changes": [1]},
         {"store": []},
         {"targets": 7},
+        {"awaits": 7},
+        {"sources": {"x": 7}},
     ],
 )
 def test_a_changed_plan_is_refused(change: dict[str, object]) -> None:

@@ -680,6 +680,7 @@ class Followed:
 class Kind(StrEnum):
     """What an event tells."""
 
+    SUBMITTED = "submitted"
     STARTED = "started"
     FINISHED = "finished"
     PROGRESS = "progress"
@@ -712,7 +713,8 @@ class Event:
 
     LOG is a line of an engine's log, behind its batch.
 
-    PROGRESS has the frames made so far by the batches at work, and where each is.
+    SUBMITTED has the batch that a run was given to a machine in, PROGRESS the
+    frames made so far by the batches at work, and where each is.
     """
 
     kind: Kind

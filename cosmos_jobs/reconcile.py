@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import (
     Callable,
@@ -163,14 +164,21 @@ class Reconciler:
 
     # --- settle ---------------------------------------------------------------------------
 
-    async def settle(self, wanted: Collection[str], until: Until = Until.SETTLED) -> None:
+    async def settle(
+        self,
+        wanted: Collection[str],
+        until: Until = Until.SETTLED,
+        timeout_s: float | None = None,
+    ) -> None:
         """Work until none of the `wanted` runs is in flight, whoever claimed it, or `until`.
 
-        Returns also when what is left is on machines that do not answer.
+        Returns also when what is left is on machines that do not answer, and
+        after `timeout_s`, with all work going on.
         Cancelled (Ctrl-C), it ends the batches of its own that run on this
         machine, leaves those on others at work, withdraws what no machine has
         yet, records what came of all, and lets the cancellation pass.
         """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         try:
             while await self._find(wanted):
                 began = time.monotonic()
@@ -181,6 +189,8 @@ class Reconciler:
                     await self._stop(everywhere=True)
                 self._tell()
                 if all(self._is_done(watch, until) for watch in self._watches.values()):
+                    break
+                if began >= deadline:
                     break
                 # A write every tick must not take more than its share of the processor's time.
                 pause = self._write_s / WRITE_SHARE - (time.monotonic() - began)
@@ -478,6 +488,11 @@ class Reconciler:
         for watch in orders:
             # What a look has seen in between is of no account.
             watch.submitted, watch.looked, watch.taken = time.monotonic(), False, True
+            self._tell_submitted(watch)
+
+    def _tell_submitted(self, watch: Watch) -> None:
+        for run_id in watch.batch.runs:
+            self._notify(Event(Kind.SUBMITTED, run_id, State.QUEUED, lanes=(watch.lane(),)))
 
     def _check_submissions(self, site: Site, watch: Watch) -> None:
         if watch.submissions >= MAX_SUBMISSIONS:

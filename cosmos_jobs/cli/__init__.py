@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -114,8 +116,19 @@ def main() -> NoReturn:
     """Run the command line and exit: 0 done, else as the errors module and DESIGN say."""
     # Most commands build many values once and end: collecting garbage only costs time.
     gc.disable()
+    signal.signal(signal.SIGTERM, _interrupt)
     name = Path(sys.argv[0]).name
     sys.exit(_run("cosmos-jobs" if name == "__main__.py" else name))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do on SIGTERM what Ctrl-C does: CI systems end a cancelled job with either, or both."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        # asyncio has a handler of its own while it runs.
+        signal.raise_signal(signal.SIGINT)
+    else:
+        # What a script runs in the background ignores Ctrl-C.
+        raise KeyboardInterrupt
 
 
 def _run(name: str) -> int:

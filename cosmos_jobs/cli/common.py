@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,18 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 FORMATS = click.Choice(["text", "json"])
 FORMATS_WITH_CSV = click.Choice(["text", "json", "csv"])
+
+
+def seconds(context: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return the seconds of a time such as 90, 90s, 50m or 5h30m; BadParameter for none."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", value)
+    hours, minutes, rest = (int(each or 0) for each in found.groups()) if found else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + rest
+    if not total:
+        raise click.BadParameter(f"`{value}` is no time: write 90s, 50m or 5h30m")
+    return float(total)
 
 
 def complete_job_files(
@@ -116,6 +129,18 @@ def format_option(choice: click.Choice[str] = FORMATS) -> Callable[[_Command], _
 def silent() -> Iterator[Callable[[int, int], None]]:
     """Yield what takes progress and shows nothing."""
     yield lambda done, total: None
+
+
+def events_option(command: _Command) -> _Command:
+    """Add --format of the commands that last."""
+    return click.option(
+        "--format",
+        "form",
+        type=FORMATS,
+        default="text",
+        show_default=True,
+        help="json is one event a line; see docs/ci.md.",
+    )(command)
 
 
 def echo(text: str | bytes, *, nl: bool = True) -> None:

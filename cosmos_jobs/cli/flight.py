@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import click
 
-from cosmos_jobs.cli import common
+from cosmos_jobs.cli import common, reports
+from cosmos_jobs.cli.reports import Report
 from cosmos_jobs.errors import HostError, UsageError
-from cosmos_jobs.model import IN_FLIGHT, MAX_RUNS, Followed, State
+from cosmos_jobs.model import IN_FLIGHT, MAX_RUNS, Event, Followed, State
+from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.render.plans import plural
+
+LATE = 124
+"""The exit code of a watch whose time is over, as that of coreutils' timeout."""
 
 RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
 
@@ -20,13 +27,22 @@ RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
 @click.command("watch")
 @common.names
 @common.logs_option
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    callback=common.seconds,
+    help="Stop watching after this time, such as 50m or 5h30m; exit code 124.",
+)
 @common.connecting()
+@common.events_option
 @common.project_option
 @common.verbosity
 def watch_command(
     names: tuple[str, ...],
     logs: bool,
+    timeout: float | None,
     connect_timeout: float,
+    form: str,
     project: Path | None,
     quiet: bool,
     verbose: bool,
@@ -36,30 +52,64 @@ def watch_command(
     It shows what each GPU is at, and the end of its log. It goes on where an
     apply was stopped: batches that no machine has yet are started, and
     finished videos are fetched. Ctrl-C leaves all work on other machines
-    running. Exit code 1 when a run did not succeed.
+    running. Exit code 1 when a run did not succeed. With --timeout it is 124,
+    as that of timeout(1), while something is in flight: all goes on by itself,
+    and the same command follows it again.
 
     \b
     Examples:
       cosmos-jobs watch                  everything
       cosmos-jobs watch sunsets          one job, by name or file
       cosmos-jobs watch --logs           and what the engines say
+      cosmos-jobs watch --timeout 50m    where a job of CI may last an hour
     """
+    with reports.reporting(form) as report:
+        ops = common.operations(project, connect_timeout=connect_timeout)
+        runs = ops.select(names, IN_FLIGHT)
+        if runs:
+            with _watching(ops, runs, report, quiet=quiet, verbose=verbose) as notify:
+                done = ops.watch(
+                    runs,
+                    notify,
+                    connect_timeout_s=connect_timeout,
+                    with_logs=logs,
+                    timeout_s=timeout,
+                )
+            if report.stream:
+                report.stream.followed(done)
+            silent = quiet or report.stream is not None
+            late = timeout is not None and any(each.state in IN_FLIGHT for each in done.records)
+            _end(done, ops.project.root, quiet=silent, verbose=verbose, failing=not late)
+            if late:
+                click.get_current_context().exit(LATE)
+        elif not report.stream:
+            common.echo("Nothing is in flight.")
+
+
+@contextmanager
+def _watching(
+    ops: WorkflowOperations,
+    runs: Sequence[str],
+    report: Report,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> Iterator[Callable[[Event], None]]:
+    """Yield what shows a watch to people, or tells it to programs."""
     from cosmos_jobs.render import progress
 
-    ops = common.operations(project, connect_timeout=connect_timeout)
-    runs = ops.select(names, IN_FLIGHT)
-    if not runs:
-        common.echo("Nothing is in flight.")
-        return
     gc.enable()
-    places = common.places(ops, runs)
+    place = common.places(ops, runs).get
     try:
-        with progress.lanes(places.get, len(places), quiet=quiet, verbose=verbose) as notify:
-            done = ops.watch(runs, notify, connect_timeout_s=connect_timeout, with_logs=logs)
+        if report.stream:
+            report.stream.expect(len(runs), place)
+            yield report.stream
+        else:
+            with progress.lanes(place, len(runs), quiet=quiet, verbose=verbose) as notify:
+                yield notify
     except KeyboardInterrupt:
         common.tell_left(ops, runs)
         raise
-    _end(done, Path(ops.project.root), quiet=quiet, verbose=verbose)
 
 
 @click.command("fetch")

@@ -6,14 +6,15 @@ import gc
 import os
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 import orjson
 
 from cosmos_jobs import files, planfile
-from cosmos_jobs.cli import common
+from cosmos_jobs.cli import common, reports
 from cosmos_jobs.errors import AnswerIsNo, HostError, UsageError
 from cosmos_jobs.jobfiles import located
 from cosmos_jobs.model import (
@@ -213,6 +214,13 @@ def show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
 @common.connecting()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="The same as plan.")
+@common.events_option
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a JUnit report: one test case a run.",
+)
 def apply_command(
     paths: tuple[str, ...],
     target: str,
@@ -228,6 +236,8 @@ def apply_command(
     connect_timeout: float,
     yes: bool,
     dry_run: bool,
+    form: str,
+    junit: Path | None,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -244,22 +254,32 @@ def apply_command(
       cosmos-jobs apply jobs/sunsets.yaml --target h100 --canary 1
       cosmos-jobs apply --detach               then: cosmos-jobs watch
       cosmos-jobs apply night.plan             refused when the world moved on
+      cosmos-jobs apply --format json --junit report.xml      for programs
     """
-    ops = common.operations(project, paths, connect_timeout=connect_timeout)
-    if any(map(_is_plan, paths)):
-        if len(paths) > 1 or only or target or force:
-            raise UsageError("a saved plan is applied as it is: alone, and without selection")
-        planned = _saved(ops, Path(paths[0]), quiet=quiet)
-    else:
-        selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
-        planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
-    if dry_run:
-        show(planned, "text", quiet=quiet, verbose=verbose)
-        return
-    options = Options(
-        max_runs, connect_timeout, not keep_going, canary, detach, yes, logs, max_gpu_hours
-    )
-    carry_out(ops, planned, options, quiet=quiet, verbose=verbose)
+    with reports.reporting(form, junit) as report:
+        ops = common.operations(project, paths, connect_timeout=connect_timeout)
+        if any(map(_is_plan, paths)):
+            if len(paths) > 1 or only or target or force:
+                raise UsageError("a saved plan is applied as it is: alone, and without selection")
+            planned = _saved(ops, Path(paths[0]), quiet=quiet)
+        else:
+            selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
+            planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
+        options = Options(
+            max_runs,
+            connect_timeout,
+            not keep_going,
+            canary,
+            detach,
+            yes,
+            logs,
+            max_gpu_hours,
+            report,
+        )
+        if dry_run:
+            tell(planned, options, quiet=quiet, verbose=verbose)
+            return
+        carry_out(ops, planned, options, quiet=quiet, verbose=verbose)
 
 
 @click.command("preview")
@@ -330,6 +350,15 @@ class Options:
     yes: bool = False
     logs: bool = False
     max_gpu_hours: float | None = None
+    report: reports.Report = field(default_factory=reports.Report)
+
+
+def tell(planned: Planned, options: Options, *, quiet: bool, verbose: bool) -> None:
+    """Show a plan to people, or tell it to programs."""
+    if options.report.stream:
+        options.report.stream.planned(planned)
+    else:
+        show(planned, "text", quiet=quiet, verbose=verbose)
 
 
 def carry_out(
@@ -338,10 +367,13 @@ def carry_out(
     """Show a plan, ask where that is due, carry it out, and say what came of it."""
     from cosmos_jobs.render import results
 
-    show(planned, "text", quiet=quiet, verbose=verbose)
+    tell(planned, options, quiet=quiet, verbose=verbose)
     pending = plans.count(planned, Action.WAIT, Action.UNKNOWN, *STARTS)
     applied = perform(ops, planned, options, quiet=quiet, verbose=verbose)
-    if not quiet and pending:
+    options.report.applied(applied)
+    if options.report.stream:
+        verbose = False
+    elif not quiet and pending:
         common.echo(results.text(applied, ops.project.root))
     elif quiet and _failed(applied):
         click.echo(results.text(applied, ops.project.root), err=True)
@@ -359,14 +391,16 @@ def perform(
     if options.max_gpu_hours is not None and unchecked and gpus:
         said = f"not checked for {plans.plural(unchecked, 'run')}, whose length is unknown yet"
         click.echo(f"--max-gpu-hours: {said}", err=True)
-    _agree(planned, yes=options.yes)
+    _agree(planned, options)
     if plans.count(planned, Action.UNKNOWN):
         planned = _enhanced(ops, planned, options, quiet=quiet)
     # Unlike the other commands this one lasts, for days perhaps.
     gc.enable()
     pending = plans.count(planned, Action.WAIT, *STARTS)
+    stream = options.report.stream
+    shown = reporter(planned, quiet=quiet or not pending, verbose=verbose)
     try:
-        with reporter(planned, quiet=quiet or not pending, verbose=verbose) as notify:
+        with nullcontext(stream) if stream else shown as notify:
             return ops.apply(
                 planned,
                 notify,
@@ -399,12 +433,15 @@ def _enhanced(
     ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool
 ) -> Planned:
     """Have the prompts enhanced that runs await, and say what is to be done then."""
-    if not quiet:
+    stream = options.report.stream
+    if not quiet and not stream:
         click.echo("Writing prompts in more detail …", err=True)
     now = ops.enhance(
         planned, max_runs=options.max_runs, connect_timeout_s=options.connect_timeout_s
     )
-    if not quiet:
+    if stream:
+        stream.planned(now)
+    elif not quiet:
         common.echo(plans.summary(now))
     return now
 
@@ -415,9 +452,12 @@ def _failed(applied: Applied) -> bool:
     return failed or unknown or bool(applied.held_back)
 
 
-def _agree(planned: Planned, *, yes: bool) -> None:
+def _agree(planned: Planned, options: Options) -> None:
     """Ask once, on a terminal, before work starts elsewhere than on this machine."""
     away = sorted({job.target for job in planned.jobs} - {"local"})
     starts = plans.count(planned, Action.UNKNOWN, *STARTS)
-    if not yes and away and starts and sys.stdin.isatty():
-        click.confirm(f"Start {plans.plural(starts, 'run')} on {', '.join(away)}?", abort=True)
+    if options.yes or not away or not starts or not sys.stdin.isatty():
+        return
+    if options.report.stream:
+        raise UsageError("with --format json nothing is asked", hint="add --yes")
+    click.confirm(f"Start {plans.plural(starts, 'run')} on {', '.join(away)}?", abort=True)

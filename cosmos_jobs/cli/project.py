@@ -36,7 +36,7 @@ def init_command(folder: Path) -> None:
 
 
 @click.command("schema")
-@click.argument("kind", type=click.Choice(["job", "project", "engine"]))
+@click.argument("kind", type=click.Choice(["job", "project", "engine", "events"]))
 @click.argument("name", required=False, metavar="[ENGINE]")
 def schema_command(kind: str, name: str | None) -> None:
     """Print a JSON Schema (draft-07), for editors and tools.
@@ -45,6 +45,7 @@ def schema_command(kind: str, name: str | None) -> None:
     Examples:
       cosmos-jobs schema job > job.schema.json
       cosmos-jobs schema engine preview
+      cosmos-jobs schema events                of `apply --format json`
     """
     import orjson
 

@@ -37,10 +37,14 @@ class Flight(JobFiles):
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         with_logs: bool = False,
+        timeout_s: float | None = None,
     ) -> Followed:
-        """Follow runs in flight to their end, and fetch what they make."""
+        """Follow runs in flight to their end, and fetch what they make.
+
+        After `timeout_s` it returns what is known by then, and all work goes on.
+        """
         reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
-        return self._follow(run_ids, reconciler, looking=False)
+        return self._follow(run_ids, reconciler, looking=False, timeout_s=timeout_s)
 
     def fetch(
         self,
@@ -58,15 +62,23 @@ class Flight(JobFiles):
         reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
         return self._follow(run_ids, reconciler, looking=True)
 
-    def _follow(self, run_ids: Sequence[str], reconciler: Reconciler, *, looking: bool) -> Followed:
-
+    def _follow(
+        self,
+        run_ids: Sequence[str],
+        reconciler: Reconciler,
+        *,
+        looking: bool,
+        timeout_s: float | None = None,
+    ) -> Followed:
         from cosmos_jobs.reconcile import Until
+
+        until = Until.LOOKED if looking else Until.SETTLED
 
         async def follow() -> Followed:
             try:
                 if looking:
                     await reconciler.restore(self.lost_videos(run_ids))
-                await reconciler.settle(run_ids, Until.LOOKED if looking else Until.SETTLED)
+                await reconciler.settle(run_ids, until, timeout_s)
             finally:
                 await reconciler.close()
             return self._followed(run_ids, reconciler)

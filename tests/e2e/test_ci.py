@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import junitparser
+import orjson
 import pytest
+from jsonschema import Draft7Validator
 
+from cosmos_jobs import schema
 from cosmos_jobs.render import markdown
 
-from .conftest import Project, film
+from .conftest import Project, damage, film
+
+EVENT = Draft7Validator(schema.load("events"))
+
+
+def events(written: str) -> list[dict[str, Any]]:
+    """Return the events of a stdout that has nothing else; each must be as the schema says."""
+    found: list[dict[str, Any]] = [orjson.loads(line) for line in written.splitlines()]
+    assert [error.message for each in found for error in EVENT.iter_errors(each)] == []
+    assert [found[0]["type"], found[-1]["type"]] == ["version", "summary"]
+    return found
+
+
+def of(kind: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for each in found if each["type"] == kind]
+
+
+def cases(path: Path) -> list[junitparser.TestCase]:
+    return [case for suite in junitparser.JUnitXml.fromfile(str(path)) for case in suite]
+
 
 # --- plans --------------------------------------------------------------------------------
 
@@ -142,3 +168,143 @@ def test_a_saved_plan_of_prompts_that_are_enhanced_later(project: Project) -> No
 
     assert "to be enhanced from another text" in refused
     assert len(project.made()) == 4
+
+
+# --- events and reports -------------------------------------------------------------------
+
+
+def test_an_apply_tells_programs_what_happens(project: Project) -> None:
+    done = project.run("apply", "--format", "json", "--junit", "reports/apply.xml")
+    again = project.run("apply", "--format", "json")
+
+    told = events(done.stdout)
+    assert done.stderr == ""
+    assert len(of("planned", told)) == len(of("submitted", told)) == len(of("finished", told)) == 8
+    assert {each["place"] for each in of("planned", told)} == {
+        each["place"] for each in of("finished", told)
+    }
+    assert told[-1]["states"]["succeeded"] == told[-1]["started"] == 8
+    assert told[-1]["exit_code"] == 0
+    assert [each["type"] for each in events(again.stdout)] == ["version", "plan", "summary"]
+    assert events(again.stdout)[-1]["up_to_date"] == 8
+    made = cases(project.root / "reports" / "apply.xml")
+    assert len(made) == 8
+    assert [case.result for case in made] == [[]] * 8
+    assert "golden/a-balanced" in {case.name for case in made}
+    assert all(case.time > 0 for case in made)
+
+
+def test_a_run_that_fails_is_a_finished_event_and_a_failed_test(project: Project) -> None:
+    damage(project.root / "clips" / "a" / "color.mp4")
+
+    done = project.run("apply", "--format", "json", "--junit", "apply.xml", exit_code=1)
+
+    told = events(done.stdout)
+    bad = [each for each in of("finished", told) if each["state"] == "failed"]
+    assert len(bad) == told[-1]["states"]["failed"] == 6
+    assert all(each["reason"] for each in bad)
+    assert told[-1]["exit_code"] == 1
+    failures = [case.result[0] for case in cases(project.root / "apply.xml") if case.result]
+    assert [type(each) for each in failures] == [junitparser.Failure] * 6
+    assert {each.message for each in failures} <= {each["reason"].splitlines()[0] for each in bad}
+
+
+def _limit(project: Project) -> tuple[str, ...]:
+    return ("--max-runs", "3")
+
+
+def _mistake(project: Project) -> tuple[str, ...]:
+    project.edit("prompts:", "promts:")
+    return ()
+
+
+def _nothing(project: Project) -> tuple[str, ...]:
+    return ("jobs/none.yaml",)
+
+
+def _broken_store(project: Project) -> tuple[str, ...]:
+    (project.root / ".cosmos-jobs").mkdir()
+    (project.root / ".cosmos-jobs" / "state.json").write_text("{")
+    return ()
+
+
+def _stale(project: Project) -> tuple[str, ...]:
+    project.run("plan", "--out", "plan.json")
+    _edit(project)
+    return ("plan.json",)
+
+
+def _no_engine(project: Project) -> tuple[str, ...]:
+    project.edit("name: small", "name: small\nengine: transfer1")
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("arrange", "exit_code", "said"),
+    [
+        (_limit, 1, "this would start 8 runs"),
+        (_mistake, 3, "nothing was planned"),
+        (_nothing, 2, "there is no job file jobs/none.yaml"),
+        (_broken_store, 4, "state.json"),
+        (_stale, 1, "jobs/small.yaml says something else"),
+        (_no_engine, 3, "nothing was planned"),
+    ],
+)
+def test_a_refusal_is_an_event_and_a_report_too(
+    project: Project,
+    arrange: Callable[[Project], tuple[str, ...]],
+    exit_code: int,
+    said: str,
+) -> None:
+    options = arrange(project)
+
+    done = project.run(
+        "apply", "--format", "json", "--junit", "apply.xml", *options, exit_code=exit_code
+    )
+
+    told = events(done.stdout)
+    (error,) = of("error", told)
+    assert said in error["message"]
+    assert error["exit_code"] == told[-1]["exit_code"] == exit_code
+    assert bool(of("problem", told)) == (exit_code == 3)
+    assert said in done.stderr
+    (case,) = cases(project.root / "apply.xml")
+    assert said in case.result[0].message
+    assert not project.made()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_interrupted_ends_with_a_summary(project: Project, number: signal.Signals) -> None:
+    project.edit('"256"', '"256", seed: {start: 1, stop: 50, step: 1}')
+    client = project.start("apply", "--format", "json", "--junit", "apply.xml")
+    deadline = time.monotonic() + 60
+    while not project.made():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    client.send_signal(number)
+    out, _ = client.communicate(timeout=60)
+
+    told = events(out)
+    assert client.returncode == told[-1]["exit_code"] == 130
+    assert of("error", told)[-1]["message"] == "interrupted"
+    assert cases(project.root / "apply.xml")[0].result[0].message == "interrupted"
+
+
+def test_a_reader_that_goes_away_stops_no_work(project: Project) -> None:
+    with project.start("apply", "--format", "json") as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        client.stdout.close()
+
+    assert client.returncode == 0
+    assert len(project.made()) == 8
+
+
+def test_a_report_that_cannot_be_written_is_told(project: Project) -> None:
+    (project.root / "reports").write_text("a file")
+
+    refused = project.run("apply", "--junit", "reports/apply.xml", exit_code=5)
+
+    assert "reports" in refused.stderr
+    assert "Traceback" not in refused.stderr

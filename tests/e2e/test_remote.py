@@ -233,6 +233,73 @@ def test_fetch_collects_what_is_made_and_brings_back_what_was_deleted(lab: Lab) 
     assert "2 up to date" in lab.project.run("apply").stdout
 
 
+# --- where time is short: continuous integration --------------------------------------------
+
+
+def test_a_watch_ends_after_its_time_and_the_next_goes_on(lab: Lab) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(3, "They HANG")
+    lab.project.run("apply", "--detach")
+
+    late = lab.project.run("watch", "--timeout", "1s", "--format", "json", exit_code=124)
+    said = lab.project.run("watch", "--timeout", "1", exit_code=124).stdout
+    engines = lab.engines()
+    lab.project.run("cancel", "--all")
+
+    summary = json.loads(late.stdout.splitlines()[-1])
+    assert (summary["exit_code"], summary["in_flight"]) == (124, 3)
+    assert "Follow them: cosmos-jobs watch" in said
+    assert engines
+    assert len(lab.stand_in.lines("begin")) == 1
+
+
+def test_a_watch_that_is_done_in_time_ends_as_ever(lab: Lab) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(2)
+    lab.project.run("apply", "--detach")
+
+    done = lab.project.run("watch", "--timeout", "5m", "--format", "json")
+
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["type"] for each in told[:1] + told[-1:]] == ["version", "summary"]
+    assert told[-1]["states"]["succeeded"] == 2
+    assert lab.project.run("watch", "--format", "json").stdout.count("\n") == 2
+
+
+@pytest.mark.parametrize("said", ["0", "5 minutes", "-1", "x y"])
+def test_a_time_that_is_none_is_refused(lab: Lab, said: str) -> None:
+    lab.open("gpu-1")
+
+    refused = lab.project.run("watch", f"--timeout={said}", exit_code=2)
+
+    assert "no time: write 90s, 50m or 5h30m" in refused.stderr
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_a_cancelled_job_of_ci_leaves_the_work_and_the_next_picks_it_up(
+    lab: Lab, signals: list[signal.Signals]
+) -> None:
+    lab.open("gpu-1", seconds=0.7)
+    lab.project.sweep(5)
+    client = lab.project.start("apply")
+    until(lambda: lab.stand_in.made())
+
+    for number in signals:
+        client.send_signal(number)
+    out, err = client.communicate(timeout=30)
+    made = len(lab.stand_in.made())
+    until(lambda: len(lab.stand_in.made()) > made)
+    lab.project.run("apply")
+
+    assert client.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert "go on at gpu-1" in err or "goes on at gpu-1" in err
+    assert made < 5
+    assert lab.states() == ["succeeded"] * 5
+    assert len(lab.stand_in.lines("begin")) == 5
+    assert len(set(lab.stand_in.made())) == len(lab.stand_in.made()) == 5
+
+
 # --- to stop, to try again ----------------------------------------------------------------
 
 

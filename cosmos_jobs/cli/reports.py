@@ -1,0 +1,101 @@
+"""What a command tells programs beside people: events on stdout, and a JUnit file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cosmos_jobs import cli, files
+from cosmos_jobs.cli import common
+from cosmos_jobs.errors import CosmosJobsError, HostError, InvalidFiles
+from cosmos_jobs.model import Applied, Diagnostic
+
+if TYPE_CHECKING:
+    from cosmos_jobs.render.events import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a command has ended early: its exit code, what is said, and which files are wrong."""
+
+    exit_code: int
+    message: str
+    hint: str = ""
+    problems: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(slots=True)
+class Report:
+    """What is told to programs: a stream of events and a JUnit file, where they are wanted."""
+
+    stream: Stream | None = None
+    junit: Path | None = None
+    written: bool = False
+
+    def applied(self, applied: Applied) -> None:
+        """Tell what came of an apply."""
+        from cosmos_jobs.render import junit
+
+        if self.stream:
+            self.stream.applied(applied)
+        self._write(junit.applied(applied) if self.junit else b"")
+
+    def failed(self, verdict: Verdict) -> None:
+        """Tell why a command has ended early."""
+        from cosmos_jobs.render import junit
+
+        if self.stream:
+            self.stream.error(verdict.message, verdict.hint, verdict.exit_code, verdict.problems)
+        if not self.written:
+            self._write(junit.refused(verdict.message, verdict.hint) if self.junit else b"")
+
+    def _write(self, data: bytes) -> None:
+        if self.junit:
+            files.write(self.junit, data)
+            self.written = True
+
+
+@contextmanager
+def reporting(form: str, junit: Path | None = None) -> Iterator[Report]:
+    """Yield what takes reports; whatever happens, the stream ends with its summary."""
+    report = Report(_stream() if form == "json" else None, junit)
+    code = 0
+    try:
+        yield report
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+        raise
+    except BaseException as error:
+        verdict = _verdict(error)
+        code = verdict.exit_code
+        report.failed(verdict)
+        raise
+    finally:
+        if report.stream:
+            report.stream.close(code)
+
+
+def _stream() -> Stream:
+    from cosmos_jobs.render.events import Stream
+
+    return Stream(common.echo)
+
+
+def _verdict(error: BaseException) -> Verdict:
+    match error:
+        case CosmosJobsError():
+            problems = error.diagnostics if isinstance(error, InvalidFiles) else ()
+            return Verdict(error.exit_code, error.message, error.hint, problems)
+        case click.ClickException():
+            return Verdict(error.exit_code, error.format_message())
+        case KeyboardInterrupt() | click.Abort():
+            return Verdict(cli.INTERRUPTED, "interrupted", "the same command goes on")
+        case OSError():
+            return Verdict(HostError.exit_code, str(error), "mend that, then repeat")
+    said = f"a bug in cosmos-jobs: {type(error).__name__}: {error}"
+    return Verdict(cli.BUG, said, "please report it")

@@ -34,6 +34,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     store               TinyDB: atomic file, lock, transactions
     inputs, outputs     the files that a job names, and those that runs leave
     statefiles          where the state file is kept: here, on a host, in an object store
+    changes             what differs from a git ref
     digests             sha256 and footage of input files, with a stat cache
     hosts               how a machine is reached
     protocols           every extension point on one page

@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from cosmos_jobs import engines, enhancers, inputs, matrix, schema, spec
+from cosmos_jobs import changes, engines, enhancers, inputs, matrix, schema, spec
+from cosmos_jobs import project as projects
+from cosmos_jobs.changes import Changes
 from cosmos_jobs.digests import Digests
 from cosmos_jobs.errors import EngineError, UsageError
 from cosmos_jobs.model import (
@@ -44,13 +46,16 @@ def load(
     preview: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
     enhanced: Mapping[str, Enhanced] = NOTHING,
+    since: str | None = None,
 ) -> tuple[tuple[Job, ...], tuple[Diagnostic, ...]]:
     """Return the jobs of those files that hold, and every problem of all files.
 
     A folder stands for the job files in it. `progress` is told a file's path,
     the bytes hashed and the bytes in all. Runs of prompts that are to be enhanced
     await their text unless it is among those `enhanced`; no enhancer is called.
-    Raises UsageError for a path that does not exist and for an unknown `target`.
+    With `since`, files are left out that do not differ from that git ref, and
+    name nothing that does. Raises UsageError for a path that does not exist, for
+    an unknown `target` or ref.
     """
     if target:
         project.named(target)
@@ -58,11 +63,15 @@ def load(
     jobs: list[Job] = []
     told: list[Diagnostic] = []
     names: dict[str, str] = {}
+    differ = None if since is None else changes.since(project.root, since)
     for path in find(paths, project.root):
         parsed, found = _parse(project, path)
-        problems = list(found)
+        problems = [*_same_name(parsed, names)] if parsed else []
+        if differ is not None and not _differs(differ, project.root, path, parsed):
+            told += problems
+            continue
+        problems += found
         if parsed is not None:
-            problems += _same_name(parsed, names)
             files, found = inputs.resolve(parsed, project.root, digests)
             problems += found
             if not any(each.severity is Severity.ERROR for each in problems):
@@ -77,13 +86,31 @@ def load(
     return tuple(jobs), tuple(told)
 
 
+def _differs(differ: Changes, root: Path, path: Path, job: JobSpec | None) -> bool:
+    """Return whether a job file, or something that decides what it makes, is among `differ`."""
+    if any(map(differ.of, (path, root / projects.FILE))):
+        return True
+    if job is None:
+        return False
+    files = [file for video in job.videos.values() for file in video.files.values()]
+    files += [prompt.file for prompt in job.prompts if prompt.file is not None]
+    files += [each.path for each in job.files]
+    folders = [video.folder for video in job.videos.values() if video.folder is not None]
+    if job.video_glob is not None:
+        # A folder that matched may be gone: all below what stands before the first wildcard.
+        folders.append(re.split(r"[^/]*[*?[]", job.video_glob, maxsplit=1)[0])
+    return any(differ.of(root / each) for each in files) or any(
+        differ.within(root / each) for each in folders
+    )
+
+
 def find(paths: Sequence[str], root: Path) -> tuple[Path, ...]:
     """Return the job files that `paths` name, each once, those of a folder by name."""
     found: dict[Path, Path] = {}
     for path in paths:
         for file in _files(located(path, root)):
             found.setdefault(file.resolve(), file)
-    if not found:
+    if paths and not found:
         raise UsageError(f"there are no job files (*.yaml) in {', '.join(paths)}")
     return tuple(found.values())
 

@@ -610,7 +610,9 @@ class Selection:
     """Which runs of which job files are meant, and how.
 
     `only` are prompt names and run ids; `target` replaces the files' targets;
-    `preview` shows every job through the preview engine on this machine.
+    `preview` shows every job through the preview engine on this machine. With
+    `since`, a git ref, it is only the files that differ from it, or of which
+    something differs that they name.
     """
 
     paths: tuple[str, ...]
@@ -618,6 +620,7 @@ class Selection:
     only: tuple[str, ...] = ()
     force: bool = False
     preview: bool = False
+    since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

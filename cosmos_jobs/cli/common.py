@@ -75,6 +75,16 @@ def job_files(command: _Command) -> _Command:
     )(command)
 
 
+def since_option(command: _Command) -> _Command:
+    """Add --changed-since."""
+    return click.option(
+        "--changed-since",
+        "since",
+        metavar="REF",
+        help="Only job files that differ from a git ref, or name a file that does.",
+    )(command)
+
+
 def names(command: _Command) -> _Command:
     """Add the argument NAME…: runs, jobs or job files; without any it is everything."""
     return click.argument("names", metavar="[rs_…|JOB]...", nargs=-1, shell_complete=complete_ids)(

@@ -45,10 +45,16 @@ FAILED = (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
     show_default=True,
     help="github prints workflow annotations.",
 )
+@common.since_option
 @common.project_option
 @common.verbosity
 def validate_command(
-    paths: tuple[str, ...], form: str, project: Path | None, quiet: bool, verbose: bool
+    paths: tuple[str, ...],
+    form: str,
+    since: str | None,
+    project: Path | None,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Check job files; say all that is wrong with them.
 
@@ -59,12 +65,13 @@ def validate_command(
       cosmos-jobs validate                     every file in jobs/
       cosmos-jobs validate jobs/sunsets.yaml
       cosmos-jobs validate --format github     in a GitHub workflow
+      cosmos-jobs validate --changed-since origin/main
     """
     from cosmos_jobs.render import diagnostics
 
     ops = common.operations(project, paths, offline=True)
     chosen = common.paths_or_jobs(paths, ops)
-    jobs, problems = ops.validate(chosen, hashing=common.hashing(quiet=quiet))
+    jobs, problems = ops.validate(chosen, hashing=common.hashing(quiet=quiet), since=since)
     wrong = any(each.severity is Severity.ERROR for each in problems)
     match form:
         case "json":
@@ -76,6 +83,8 @@ def validate_command(
             if shown:
                 click.echo(diagnostics.text(shown, color=True), err=True)
             if not quiet:
+                if since is not None and not jobs and not problems:
+                    click.echo(f"no job file differs from {since}")
                 for job in jobs:
                     click.echo(
                         f"{job.spec.path}: ok, {plans.plural(len(job.expansion.runs), 'run')}"
@@ -89,6 +98,7 @@ def _selecting(command: common._Command) -> common._Command:
     for option in (
         common.verbosity,
         common.project_option,
+        common.since_option,
         click.option("--force", is_flag=True, help="Run again what is done, as a new attempt."),
         click.option(
             "--only",
@@ -121,6 +131,7 @@ def plan_command(
     target: str,
     only: tuple[str, ...],
     force: bool,
+    since: str | None,
     project: Path | None,
     out: Path | None,
     exit_code: bool,
@@ -139,13 +150,14 @@ def plan_command(
       cosmos-jobs plan jobs/sunsets.yaml
       cosmos-jobs plan --out night.plan        then: cosmos-jobs apply night.plan
       cosmos-jobs plan --exit-code -q          in scripts: 1 means changes
-      cosmos-jobs plan --format markdown       what a pull request would run
+      cosmos-jobs plan --format markdown --changed-since origin/main
+                                               what a pull request would run
     """
     from cosmos_jobs import project as projects
     from cosmos_jobs.render import markdown
 
     ops = common.operations(project, paths, offline=True)
-    selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
+    selection = Selection(common.paths_or_jobs(paths, ops), target, only, force, since=since)
     planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
     if form == "markdown":
         common.echo(markdown.text(planned, projects.in_repository(ops.project.root)), nl=False)
@@ -163,9 +175,12 @@ def _save(ops: WorkflowOperations, planned: Planned, out: Path) -> None:
     """Save a plan with paths that hold wherever in the project it is applied."""
     if not out.resolve().parent.is_dir():
         raise UsageError(f"cannot write {out}: there is no folder {out.parent}")
-    root = ops.project.root
-    paths = (os.path.relpath(located(path, root), root) for path in planned.selection.paths)
-    selection = replace(planned.selection, paths=tuple(paths))
+    root, chosen = ops.project.root, planned.selection.paths
+    if planned.selection.since is not None:
+        # What differs from a ref is another thing once that has moved on.
+        chosen = tuple(job.spec.path for job in planned.jobs)
+    paths = (os.path.relpath(located(path, root), root) for path in chosen)
+    selection = replace(planned.selection, paths=tuple(paths), since=None)
     try:
         files.write(out, planfile.dump(replace(planned, selection=selection)))
     except OSError as error:
@@ -226,6 +241,7 @@ def apply_command(
     target: str,
     only: tuple[str, ...],
     force: bool,
+    since: str | None,
     project: Path | None,
     max_runs: int,
     max_gpu_hours: float | None,
@@ -259,11 +275,12 @@ def apply_command(
     with reports.reporting(form, junit) as report:
         ops = common.operations(project, paths, connect_timeout=connect_timeout)
         if any(map(_is_plan, paths)):
-            if len(paths) > 1 or only or target or force:
+            if len(paths) > 1 or only or target or force or since is not None:
                 raise UsageError("a saved plan is applied as it is: alone, and without selection")
             planned = _saved(ops, Path(paths[0]), quiet=quiet)
         else:
-            selection = Selection(common.paths_or_jobs(paths, ops), target, only, force)
+            chosen = common.paths_or_jobs(paths, ops)
+            selection = Selection(chosen, target, only, force, since=since)
             planned = ops.plan(selection, hashing=common.hashing(quiet=quiet))
         options = Options(
             max_runs,

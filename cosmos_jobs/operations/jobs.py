@@ -54,10 +54,13 @@ class JobFiles(Enhancing):
     """What can be done with job files."""
 
     def validate(
-        self, paths: Sequence[str], *, hashing: Hashing | None = None
+        self, paths: Sequence[str], *, hashing: Hashing | None = None, since: str | None = None
     ) -> tuple[tuple[Job, ...], tuple[Diagnostic, ...]]:
-        """Return the jobs of those files that hold, and every problem of all of them."""
-        return jobfiles.load(self.project, paths, progress=hashing)
+        """Return the jobs of those files that hold, and every problem of all of them.
+
+        With `since`, a git ref, it is as in Selection.
+        """
+        return jobfiles.load(self.project, paths, progress=hashing, since=since)
 
     def plan(self, selection: Selection, *, hashing: Hashing | None = None) -> Planned:
         """Return what apply would do; nothing but the cache is written.
@@ -72,6 +75,7 @@ class JobFiles(Enhancing):
             preview=selection.preview,
             progress=hashing,
             enhanced=self.store.snapshot().enhanced,
+            since=selection.since,
         )
         return self._planned(selection, jobs, problems)
 
@@ -142,6 +146,7 @@ class JobFiles(Enhancing):
             target=selection.target,
             preview=selection.preview,
             enhanced=self.store.snapshot().enhanced,
+            since=selection.since,
         )
         if [job.spec for job in jobs] != [job.spec for job in planned.jobs]:
             raise AnswerIsNo(
@@ -443,7 +448,8 @@ def _sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Sourc
 def _selected(jobs: Sequence[Job], only: Sequence[str]) -> tuple[Desired, ...]:
     """Return the runs that are meant; UsageError for a name that matches nothing."""
     every = tuple(each for job in jobs for each in job.expansion.runs)
-    if not only:
+    # Without a job, as none differs, there is no name that could be wrong.
+    if not only or not jobs:
         return every
     ids = {each.run.id for each in every if not each.awaits}
     only = [unique(name, ids, "run") if name.startswith("rs_") else name for name in only]

@@ -95,6 +95,9 @@ def _title(planned: Planned) -> str:
 
 
 def _head(planned: Planned) -> Iterator[str]:
+    if planned.selection.since is not None and not planned.jobs:
+        yield f"No job file differs from {_code(planned.selection.since)}."
+        return
     yield from _jobs(planned)
     yield ""
     if cost := plans.cost(planned.estimate):

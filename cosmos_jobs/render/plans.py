@@ -76,6 +76,8 @@ def _pruning(planned: Planned) -> str:
 
 def summary(planned: Planned) -> str:
     """Return the last lines: how many of each, and what it takes."""
+    if planned.selection.since is not None and not planned.jobs:
+        return f"Nothing to do: no job file differs from {visible(planned.selection.since)}."
     counts = Counter(change.action for change in planned.plan.changes)
     if counts.keys() <= {Action.KEEP}:
         runs = counts[Action.KEEP]

@@ -17,6 +17,7 @@ from jsonschema import Draft7Validator
 
 from cosmos_jobs import schema
 from cosmos_jobs.render import markdown
+from tests.integration.test_changes import Repository
 
 from .conftest import Project, damage, film
 
@@ -168,6 +169,119 @@ def test_a_saved_plan_of_prompts_that_are_enhanced_later(project: Project) -> No
 
     assert "to be enhanced from another text" in refused
     assert len(project.made()) == 4
+
+
+# --- what a branch has changed ------------------------------------------------------------
+
+
+@pytest.fixture
+def committed(project: Project) -> Repository:
+    """Return the repository of a project with three jobs, all committed on `main`."""
+    plain = {"version": 1, "params": {"resolution": "256"}, "prompts": {"golden": "A pier"}}
+    jobs: dict[str, dict[str, Any]] = {
+        "folder": {"videos": {"a": "clips/a"}},
+        "file": {
+            "videos": {"b": {"color": "clips/b/color.mp4"}},
+            "prompts": {"x": {"file": "x.txt"}},
+        },
+        "glob": {"videos": {"glob": "more/*"}, "prompts": {"golden": "A glob"}},
+    }
+    for name, more in jobs.items():
+        path = project.root / "jobs" / f"{name}.yaml"
+        path.write_bytes(orjson.dumps({**plain, "name": name, **more}))
+    project.job.unlink()
+    film(project.root / "more" / "c" / "color.mp4", 3)
+    film(project.root / "more" / "d" / "color.mp4", 4)
+    (project.root / "x.txt").write_text("A prompt")
+    (project.root / ".gitignore").write_text("/.cosmos-jobs\n/outputs\n")
+    made = Repository(project.root)
+    made.git("init", "--quiet", "--initial-branch", "main")
+    made.commit()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changed", "jobs"),
+    [
+        ("jobs/file.yaml", ["file"]),
+        ("clips/a/color.mp4", ["folder"]),
+        ("clips/a/depth.mp4", ["folder"]),
+        ("clips/b/color.mp4", ["file"]),
+        ("clips/b/depth.mp4", []),
+        ("x.txt", ["file"]),
+        ("more/e/color.mp4", ["glob"]),
+        ("more/d/color.mp4", ["glob"]),
+        ("cosmos-jobs.yaml", ["file", "folder", "glob"]),
+        ("README.md", []),
+    ],
+)
+def test_only_jobs_that_differ_or_name_what_differs_are_planned(
+    project: Project, committed: Repository, changed: str, jobs: list[str]
+) -> None:
+    path = project.root / changed
+    if path.suffix == ".mp4":
+        film(path, seed=9)
+    else:
+        text = path.read_text() if path.exists() else ""
+        path.write_text(f"{text}\n" if path.suffix == ".yaml" else "other")
+
+    plan = project.run("plan", "--changed-since", "main", "--format", "json")
+    validated = project.run("validate", "--changed-since", "main").stdout
+
+    assert sorted(orjson.loads(plan.stdout)["targets"]) == jobs
+    assert [
+        each for each in ("file", "folder", "glob") if f"jobs/{each}.yaml: ok" in validated
+    ] == jobs
+    assert ("no job file differs from main" in validated) == (not jobs)
+
+
+def test_a_video_that_is_gone_and_a_job_file_that_was_wrong_before(
+    project: Project, committed: Repository
+) -> None:
+    (project.root / "jobs" / "wrong.yaml").write_text("version: 7\n")
+    committed.commit()
+    shutil.rmtree(project.root / "more" / "d")
+
+    planned = project.run("plan", "--changed-since", "HEAD").stdout
+
+    assert "jobs/glob.yaml" in planned
+    assert "Plan: 1 to run" in planned
+    project.run("plan", exit_code=3)
+
+
+def test_apply_makes_what_a_branch_has_changed_and_a_saved_plan_does_so_later(
+    project: Project, committed: Repository
+) -> None:
+    nothing = project.run("apply", "--changed-since", "main").stdout
+    project.run("plan", "--changed-since", "main", "--out", "nothing.plan")
+    (project.root / "x.txt").write_text("Another prompt")
+    project.run("plan", "--changed-since", "main", "--out", "branch.plan")
+    committed.commit()
+
+    project.run("apply", "nothing.plan")
+    before = len(project.made())
+    project.run("apply", "branch.plan")
+
+    assert "Nothing to do: no job file differs from main." in nothing
+    assert before == 0
+    assert project.summary("jobs/file.yaml") == {"keep": 1}
+    assert len(project.made()) == 1
+
+
+def test_a_comment_says_that_no_job_file_differs(project: Project, committed: Repository) -> None:
+    said = project.run("plan", "--changed-since", "main", "--format", "markdown").stdout
+
+    assert said.splitlines()[2:] == [
+        "### Plan: nothing to do",
+        "",
+        "No job file differs from <code>main</code>.",
+    ]
+
+
+def test_an_unknown_ref_says_what_to_type(project: Project, committed: Repository) -> None:
+    refused = project.run("plan", "--changed-since", "--output=x", exit_code=2).stderr
+
+    assert refused.startswith("error: git knows no commit `--output=x`\n  see what there is:")
 
 
 # --- events and reports -------------------------------------------------------------------

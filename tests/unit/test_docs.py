@@ -19,9 +19,11 @@ BLOCKS = {
     for path in DOCUMENTS
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
 }
-# Examples of project files say so in their first line; the others are job files.
+# Examples of project files, and of files of other programs, which are hidden ones, say so in
+# their first line; the others are job files.
 PROJECT_FILES = [key for key, one in BLOCKS.items() if one.startswith(f"# {project.FILE}\n")]
-JOB_FILES = [key for key in BLOCKS if key not in PROJECT_FILES]
+OTHERS = [key for key, one in BLOCKS.items() if one.startswith("# .")]
+JOB_FILES = [key for key in BLOCKS if key not in {*PROJECT_FILES, *OTHERS}]
 
 HEAD = """\
 # Parameters

@@ -153,6 +153,16 @@ def events_option(command: _Command) -> _Command:
     )(command)
 
 
+def junit_option(command: _Command) -> _Command:
+    """Add --junit."""
+    return click.option(
+        "--junit",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write a JUnit report: one test case a run.",
+    )(command)
+
+
 def echo(text: str | bytes, *, nl: bool = True) -> None:
     """Write to stdout; when its reader has gone, as `| head` does, work goes on in silence."""
     try:

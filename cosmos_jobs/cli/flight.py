@@ -35,6 +35,7 @@ RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
 )
 @common.connecting()
 @common.events_option
+@common.junit_option
 @common.project_option
 @common.verbosity
 def watch_command(
@@ -43,6 +44,7 @@ def watch_command(
     timeout: float | None,
     connect_timeout: float,
     form: str,
+    junit: Path | None,
     project: Path | None,
     quiet: bool,
     verbose: bool,
@@ -63,7 +65,7 @@ def watch_command(
       cosmos-jobs watch --logs           and what the engines say
       cosmos-jobs watch --timeout 50m    where a job of CI may last an hour
     """
-    with reports.reporting(form) as report:
+    with reports.reporting(form, junit) as report:
         ops = common.operations(project, connect_timeout=connect_timeout)
         runs = ops.select(names, IN_FLIGHT)
         if runs:
@@ -75,14 +77,14 @@ def watch_command(
                     with_logs=logs,
                     timeout_s=timeout,
                 )
-            if report.stream:
-                report.stream.followed(done)
+            report.followed(done)
             silent = quiet or report.stream is not None
             late = timeout is not None and any(each.state in IN_FLIGHT for each in done.records)
             _end(done, ops.project.root, quiet=silent, verbose=verbose, failing=not late)
             if late:
                 click.get_current_context().exit(LATE)
         elif not report.stream:
+            # A report that an apply wrote of the same runs stays as it is.
             common.echo("Nothing is in flight.")
 
 

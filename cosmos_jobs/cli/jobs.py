@@ -230,12 +230,7 @@ def show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="The same as plan.")
 @common.events_option
-@click.option(
-    "--junit",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a JUnit report: one test case a run.",
-)
+@common.junit_option
 def apply_command(
     paths: tuple[str, ...],
     target: str,

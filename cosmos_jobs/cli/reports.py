@@ -13,7 +13,7 @@ import click
 from cosmos_jobs import cli, files
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import CosmosJobsError, HostError, InvalidFiles
-from cosmos_jobs.model import Applied, Diagnostic
+from cosmos_jobs.model import Applied, Diagnostic, Followed
 
 if TYPE_CHECKING:
     from cosmos_jobs.render.events import Stream
@@ -44,6 +44,14 @@ class Report:
         if self.stream:
             self.stream.applied(applied)
         self._write(junit.applied(applied) if self.junit else b"")
+
+    def followed(self, done: Followed) -> None:
+        """Tell what became of runs in flight."""
+        from cosmos_jobs.render import junit
+
+        if self.stream:
+            self.stream.followed(done)
+        self._write(junit.followed(done) if self.junit else b"")
 
     def failed(self, verdict: Verdict) -> None:
         """Tell why a command has ended early."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from cosmos_jobs.model import Action, Applied, Desired, Record, State
+from cosmos_jobs.model import Action, Applied, Followed, Record, State
 from cosmos_jobs.redaction import masked
 from cosmos_jobs.render.diagnostics import visible
 
@@ -20,13 +20,25 @@ def applied(applied: Applied) -> bytes:
     root = Element("testsuites", name=NAME)
     for job in applied.planned.jobs:
         members = [each for each in applied.planned.desired if each.job == job.spec.name]
-        cases = [_case(each, known.get(each.run.id)) for each in members]
+        cases = [_case(each.job, each.place, known.get(each.run.id)) for each in members]
         cases += [
             _skipped(each.job, each.place, each.reason)
             for each in applied.planned.plan.changes
             if each.action is Action.UNKNOWN and each.job == job.spec.name
         ]
         _suite(root, job.spec.name, cases)
+    return _written(root)
+
+
+def followed(done: Followed) -> bytes:
+    """Return a report of runs that were in flight, a suite for each job that asks for them."""
+    cases: dict[str, list[Element]] = {}
+    for record in done.records:
+        for job, place in (record.jobs or {NAME: record.run.id}).items():
+            cases.setdefault(job, []).append(_case(job, place, record))
+    root = Element("testsuites", name=NAME)
+    for job, members in cases.items():
+        _suite(root, job, members)
     return _written(root)
 
 
@@ -39,12 +51,12 @@ def refused(message: str, hint: str = "") -> bytes:
     return _written(root)
 
 
-def _case(each: Desired, record: Record | None) -> Element:
+def _case(job: str, place: str, record: Record | None) -> Element:
     if record is None or record.state not in {*FAILED, State.SUCCEEDED}:
         state = record.state if record else State.PENDING
         reason = record.reason if record else ""
-        return _skipped(each.job, each.place, f"{state}: {reason}" if reason else str(state))
-    case = _element(each.job, each.place, _seconds(record))
+        return _skipped(job, place, f"{state}: {reason}" if reason else str(state))
+    case = _element(job, place, _seconds(record))
     if record.state in FAILED:
         reason = record.reason or str(record.state)
         _told(case, "failure", reason.splitlines()[0], f"{reason}\n{record.run.id}", record.state)

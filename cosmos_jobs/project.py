@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cosmos_jobs import schema, spec, targets
+from cosmos_jobs import redaction, schema, spec, targets
 from cosmos_jobs.errors import EngineError, InvalidFiles, UsageError
 
 FILE = "cosmos-jobs.yaml"
@@ -25,6 +25,7 @@ SLURM = "slurm"
 ARRAY_LIMIT = 1000
 MAX_RUNNING = 8
 IDLE_S = 300
+MIN_SECRET = 8
 ENHANCER = "template"
 IMAGES = 4
 """How many frames of a video an enhancer sees that is to see any."""
@@ -273,6 +274,12 @@ def secrets(installation: Installation, environ: Mapping[str, str]) -> Mapping[s
         if value.startswith("${")
     }
     return {variable: environ[name] for variable, name in names.items() if environ.get(name)}
+
+
+def environment_secrets() -> frozenset[str]:
+    """Return the values of all variables here whose names look secret; short ones may be words."""
+    named = (value for name, value in os.environ.items() if redaction.looks_secret(name))
+    return frozenset(value for value in named if len(value) >= MIN_SECRET)
 
 
 def _with_key(given: EnhancerSettings, environ: Mapping[str, str]) -> EnhancerSettings:

@@ -163,10 +163,17 @@ def _tell(error: CosmosJobsError) -> None:
         click.echo(diagnostics.text(error.diagnostics, color=True), err=True, color=_color())
         said = f"{diagnostics.counted(error.diagnostics)}; {error.message}"
     else:
-        said = error.message
+        said = _masked(error.message)
     click.echo(f"{click.style('error', fg='red', bold=True)}: {said}", err=True, color=_color())
-    for line in error.hint.splitlines():
+    for line in _masked(error.hint).splitlines():
         click.echo(f"  {line}", err=True)
+
+
+def _masked(text: str) -> str:
+    """Return a text of who knows where without secrets, those of the environment included."""
+    from cosmos_jobs import project, redaction
+
+    return redaction.masked(text, project.environment_secrets())
 
 
 def _trouble(error: OSError) -> str:
@@ -181,6 +188,6 @@ def _color() -> bool | None:
 def _bug() -> int:
     import traceback
 
-    traceback.print_exc()
+    click.echo(_masked(traceback.format_exc()), err=True, nl=False)
     click.echo("\nThis is a bug in cosmos-jobs: please report it with the lines above.", err=True)
     return BUG

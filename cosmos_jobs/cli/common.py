@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from cosmos_jobs.errors import CosmosJobsError, HostError, UsageError
 from cosmos_jobs.model import CONNECT_TIMEOUT_S
+from cosmos_jobs.redaction import masked
 
 if TYPE_CHECKING:
     from cosmos_jobs.model import Diagnostic
@@ -240,8 +241,9 @@ def place_of(ops: WorkflowOperations, run_id: str) -> str:
 def tell_troubles(troubles: Iterable[HostError]) -> None:
     """Say which machines did not do their part, and what to type next."""
     for error in troubles:
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
-        for line in error.hint.splitlines():
+        head = click.style("error", fg="red", bold=True)
+        click.echo(f"{head}: {masked(error.message)}", err=True)
+        for line in masked(error.hint).splitlines():
             click.echo(f"  {line}", err=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ def reporting(form: str, junit: Path | None = None) -> Iterator[Report]:
         code = leaving.exit_code
         raise
     except BaseException as error:
-        verdict = _verdict(error)
+        verdict = _masked(_verdict(error))
         code = verdict.exit_code
         report.failed(verdict)
         raise
@@ -89,9 +89,19 @@ def reporting(form: str, junit: Path | None = None) -> Iterator[Report]:
 
 
 def _stream() -> Stream:
+    from cosmos_jobs.project import environment_secrets
     from cosmos_jobs.render.events import Stream
 
-    return Stream(common.echo)
+    return Stream(common.echo, secrets=environment_secrets())
+
+
+def _masked(verdict: Verdict) -> Verdict:
+    from cosmos_jobs.project import environment_secrets
+    from cosmos_jobs.redaction import masked
+
+    secrets = environment_secrets()
+    message, hint = (masked(each, secrets) for each in (verdict.message, verdict.hint))
+    return replace(verdict, message=message, hint=hint)
 
 
 def _verdict(error: BaseException) -> Verdict:
@@ -105,5 +115,5 @@ def _verdict(error: BaseException) -> Verdict:
             return Verdict(cli.INTERRUPTED, "interrupted", "the same command goes on")
         case OSError():
             return Verdict(HostError.exit_code, str(error), "mend that, then repeat")
-    said = f"a bug in cosmos-jobs: {type(error).__name__}: {error}"
-    return Verdict(cli.BUG, said, "please report it")
+    # What an exception of a library says is on standard error, and never in a report.
+    return Verdict(cli.BUG, f"a bug in cosmos-jobs: {type(error).__name__}", "please report it")

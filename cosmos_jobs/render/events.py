@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,10 +44,12 @@ class Stream:
         self,
         write: Callable[[bytes], None],
         *,
+        secrets: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._write = write
+        self._secrets = secrets
         self._clock = clock
         self._now = now
         self._place: Place = dict[str, str]().get
@@ -152,7 +154,11 @@ class Stream:
 
     def _put(self, kind: str, **values: Any) -> None:
         moment = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
-        line = {"type": kind, "time": moment.replace("+00:00", "Z"), **_clean(values)}
+        line = {
+            "type": kind,
+            "time": moment.replace("+00:00", "Z"),
+            **_clean(values, self._secrets),
+        }
         self._write(orjson.dumps(line))
 
 
@@ -176,13 +182,13 @@ def _lane(lane: Lane) -> dict[str, Any]:
     }
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: Any, secrets: Collection[str]) -> Any:
     """Return a value without secrets, and without what is no Unicode: names of files may be."""
     match value:
         case str():
-            return masked(value.encode(errors="backslashreplace").decode())
+            return masked(value.encode(errors="backslashreplace").decode(), secrets)
         case dict():
-            return {key: _clean(each) for key, each in value.items()}
+            return {key: _clean(each, secrets) for key, each in value.items()}
         case list() | tuple():
-            return [_clean(each) for each in value]
+            return [_clean(each, secrets) for each in value]
     return value

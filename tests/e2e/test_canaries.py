@@ -71,16 +71,17 @@ class Trap:
         self.project = Remote(folder / "films", home)
         self.said: dict[str, str] = {}
 
-    def configure(self, url: str) -> None:
+    def configure(self, url: str, *, shared: bool) -> None:
         installation = self.stand_in.installation()
         installation["env"] |= {name: f"${{{name}}}" for name in ("HF_TOKEN", "ENGINE_PASSWORD")}
         enhancer = {"kind": "openai", "base_url": url, "model": "m", "api_key": "${NVIDIA_API_KEY}"}
-        settings = {
+        settings: dict[str, object] = {
             "version": 1,
             "target": "gpu",
             "targets": {"gpu": target(["gpu-1"], self.root, installation)},
             "enhancers": {"server": enhancer},
         }
+        settings |= {"state": {"target": "gpu"}} if shared else {}
         (self.project.root / "cosmos-jobs.yaml").write_text(json.dumps(settings))
 
     def run(self, *arguments: str, **env: str) -> str:
@@ -122,7 +123,8 @@ def trap(tmp_path: Path, ssh_home: Home, ssh_servers: Servers) -> Trap:
     return Trap(tmp_path, ssh_home, ssh_servers)
 
 
-def test_no_secret_is_in_anything_that_is_written(trap: Trap, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+def test_no_secret_is_in_anything_that_is_written(trap: Trap, tmp_path: Path, shared: bool) -> None:
     key = CANARIES["NVIDIA_API_KEY"]
     replies = Reply(status=401, error=f"Incorrect API key provided: {key}")
     repository = Repository(trap.project.root)
@@ -141,7 +143,7 @@ def test_no_secret_is_in_anything_that_is_written(trap: Trap, tmp_path: Path) ->
     (tmp_path / "bug" / "sitecustomize.py").write_text(BUG.format(url=IN_REMOTE))
 
     with serving(replies) as server:
-        trap.configure(server.url)
+        trap.configure(server.url, shared=shared)
         repository.commit()
         for form in ("text", "json", "github"):
             trap.run("validate", "--format", form)
@@ -162,6 +164,10 @@ def test_no_secret_is_in_anything_that_is_written(trap: Trap, tmp_path: Path) ->
             trap.run(*words)
         trap.run("reproduce", run)
     trap.run("status", "--format", "json")
+    trap.run("state", "show")
+    trap.run("state", "pull")
+    trap.run("evaluate", "small")
+    trap.run("report", "small")
     trap.run("list", "runs", "--format", "json")
     trap.run("export", "small")
     trap.run("doctor", "gpu")

@@ -91,7 +91,13 @@ def test_workflows_may_do_no_more_than_they_must() -> None:
 
     assert plan["permissions"] == {"contents": "read", "pull-requests": "write"}
     assert apply["permissions"] == {"contents": "read"}
-    assert "secrets." not in str(plan)
+    (_, ours) = plan["jobs"]["plan"]["steps"]
+    # What reads the state there, of no pull request from elsewhere; nothing is started.
+    assert {key for key, value in ours["with"].items() if "secrets." in value} == {
+        "ssh-key",
+        "known-hosts",
+    }
+    assert "apply" not in ours["with"]
     assert apply["concurrency"] == {"group": "cosmos-jobs", "cancel-in-progress": "false"}
     inputs = yaml.safe_load(ACTION.read_text())["inputs"]
     given = [
@@ -116,9 +122,8 @@ class Team:
         self.home = home
         self.stand_in = StandIn(folder / "stand-in")
         self.project = Remote(folder / "films", home)
-        self.project.configure(
-            gpu=target(["gpu-1"], folder / "the root", self.stand_in.installation())
-        )
+        self._gpu = target(["gpu-1"], folder / "the root", self.stand_in.installation())
+        self.configure()
         self.project.sweep(2)
         self.repository = Repository(self.project.root)
         self.repository.write(".gitignore", "/.cosmos-jobs\n/outputs\n/reports\n")
@@ -126,6 +131,10 @@ class Team:
         self.repository.commit()
         self.comments = Comments(folder / "programs")
         self.folder = folder
+
+    def configure(self, **more: Any) -> None:
+        settings = {"version": 1, "target": "gpu", "targets": {"gpu": self._gpu}, **more}
+        self.project.root.joinpath("cosmos-jobs.yaml").write_bytes(orjson.dumps(settings))
 
     def runner(self, name: str = "runner") -> Runner:
         """Return a new machine, which has nothing but the clone."""
@@ -158,34 +167,53 @@ def agents(team: Team) -> Iterator[None]:
                 kill(int(pid), SIGTERM)
 
 
-def test_a_pull_request_gets_one_comment_and_a_merge_makes_what_it_said(team: Team) -> None:
+def test_a_pull_request_gets_one_comment_and_a_merge_makes_what_it_said(
+    team: Team, agents: None
+) -> None:
+    team.configure(state={"target": "gpu"})
+    team.repository.commit()
     team.repository.git("switch", "--quiet", "--create", "sweep")
     team.project.sweep(3)
     team.repository.commit()
     runner = team.runner()
+    pull_request = {"changed_since": "origin/main", "comment": "true", **team.secrets()}
 
-    first = runner.run(changed_since="origin/main", comment="true")
+    first = runner.run(skip=(), **pull_request)
     commented = team.comments.all()
     team.project.sweep(4)
     team.repository.commit()
     runner.shell("git pull --quiet", {})
-    second = runner.run(skip=INSTALLED, changed_since="origin/main", comment="true")
+    second = runner.run(skip=INSTALLED, **pull_request)
     planned = dict(runner.outputs)
     merged = runner.run(skip=INSTALLED, apply="true", junit="reports/cosmos.xml", **team.secrets())
-    agent = runner.env.get("SSH_AGENT_PID")
-    again = team.runner("another").run(skip=INSTALLED, apply="true", **team.secrets())
+    agent = runner.env["SSH_AGENT_PID"]
+    another = team.runner("another")
+    again = another.run(skip=INSTALLED, **pull_request)
 
-    assert (first, second, merged, again) == (0, 0, 0, 0), runner.said
+    assert (first, second, merged, again) == (0, 0, 0, 0), runner.said + another.said
     assert ["### Plan: 3 to run" in each for each in commented] == [True]
-    assert ["### Plan: 4 to run" in each for each in team.comments.all()] == [True]
     assert planned["changes"] == "true"
-    assert "### Plan: 3 to run" in (runner.temp / "STEP_SUMMARY").read_text()
+    summary = (runner.temp / "STEP_SUMMARY").read_text()
+    assert re.findall("### Plan: . to run", summary) == [f"### Plan: {n} to run" for n in (3, 4, 4)]
     assert len(team.stand_in.made()) == 4
-    suite = junitparser.JUnitXml.fromfile(str(runner.checkout / "reports" / "cosmos.xml"))
-    assert [(one.tests, one.failures, one.skipped) for one in suite] == [(4, 0, 0)]
-    assert agent is not None
+    suites = junitparser.JUnitXml.fromfile(str(runner.checkout / "reports" / "cosmos.xml"))
+    assert [(one.tests, one.failures, one.skipped) for one in suites] == [(4, 0, 0)]
+    # A machine that has never seen any of it knows that all is made, and says so in the comment.
+    assert another.outputs["changes"] == "false"
+    assert ["### Plan: nothing to do" in each for each in team.comments.all()] == [True]
     assert not Path(f"/proc/{agent}").exists()
-    assert str(runner.temp) in str(runner.path[0])
+
+
+def test_a_shared_state_that_cannot_be_reached_ends_the_job(team: Team) -> None:
+    team.configure(state={"target": "gpu"})
+    team.repository.commit()
+    runner = team.runner()
+
+    code = runner.run(skip=INSTALLED, comment="true")
+
+    assert code == 4
+    assert "there is no machine called gpu-1" in runner.said
+    assert team.comments.all() == []
 
 
 def test_work_that_takes_longer_goes_on_after_the_job(team: Team, agents: None) -> None:
@@ -249,10 +277,10 @@ def test_an_input_is_never_a_command_and_never_an_option(team: Team, name: str) 
         assert list(runner.checkout.rglob("pwned")) == []
 
 
-def test_gitlab_gets_one_note_and_a_merge_makes_what_it_said(
-    team: Team, agents: None, tmp_path: Path
-) -> None:
+def test_gitlab_gets_one_note_and_a_merge_makes_what_it_said(team: Team, agents: None) -> None:
     jobs = documented(GITLAB)
+    team.configure(state={"target": "gpu"})
+    team.repository.commit()
     team.repository.git("switch", "--quiet", "--create", "sweep")
     team.project.sweep(3)
     team.repository.commit()
@@ -271,11 +299,13 @@ def test_gitlab_gets_one_note_and_a_merge_makes_what_it_said(
         "COMMENT_TOKEN": "glpat-0123456789abcdefghij",
         **{name: str(path) for name, path in secrets.items()},
     }
-    plan, apply = ("\n".join(jobs[name]["script"]) for name in ("plan", "apply"))
-    ends = "\nssh-agent -k > /dev/null"
+    install, connect = jobs["default"]["before_script"]
+    ends = "ssh-agent -k > /dev/null"
+    plan, apply = ("\n".join([connect, *jobs[name]["script"], ends]) for name in ("plan", "apply"))
 
-    codes = [runner.shell(plan, env), runner.shell(plan, env), runner.shell(apply + ends, env)]
+    codes = [runner.shell(script, env) for script in (plan, plan, apply)]
 
+    assert install.startswith("pip install ")
     assert codes == [0, 0, 0], runner.said
     assert ["### Plan: 3 to run" in each for each in team.comments.all()] == [True]
     calls = [orjson.loads(line) for line in team.comments.calls().splitlines()]

@@ -96,6 +96,7 @@ class Reconciler:
         self._seen: set[str] = set()
         self._said: set[str] = set()
         self._write_s = 0.0
+        self._assigning = asyncio.Lock()
         self.gave_up = False
         """Whether a run failed where the first failure is to stop all."""
 
@@ -443,6 +444,11 @@ class Reconciler:
 
     async def _assign(self, watch: Watch, site: Site) -> bool:
         """Note which machine gets a batch, unless another one was noted meanwhile."""
+        # Of two machines of ours that have room at once, the second is not another process.
+        async with self._assigning:
+            return watch.site is site if watch.site else await self._noted(watch, site)
+
+    async def _noted(self, watch: Watch, site: Site) -> bool:
         before = watch.batch.host
 
         def note(change: Transaction) -> Batch | None:

@@ -292,7 +292,7 @@ def test_two_runs_are_wiped_above_each_other(page: Page) -> None:
     page.keyboard.press("w")
     page.locator("#scrub").fill("5")
     page.locator(".wipe input").fill("25")
-    page.wait_for_function("document.querySelectorAll('.wipe video.ready').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.wipe video.ready').length === 2")
     page.wait_for_timeout(200)
 
     box = page.locator(".wipe .media").first.bounding_box()

@@ -25,7 +25,7 @@ AGAIN = Batch("ba_0000000000000003", "any", "gpu", BATCH.runs)
 class Bench:
     """An executor with what a test asks of it, and that of a colleague, on the same machine."""
 
-    def __init__(self, host: Host, root: Path, slurm: Slurm | None = None) -> None:
+    def __init__(self, host: Host, root: Path, slurm: Slurm | None = None, **settings: Any) -> None:
         self.root = root
         self.folder = root / "batches" / BATCH.id
         self._host = host
@@ -34,7 +34,7 @@ class Bench:
         self.executor: Executor
         self.colleague: Executor
         self.said: list[str] = []
-        target = Target("gpu", str(root), slurm=slurm)
+        target = Target("gpu", str(root), slurm=slurm, **settings)
         if slurm:
             self.executor = SlurmExecutor(host, target, *ours, self.said.append)
             self.colleague = SlurmExecutor(host, target, *theirs)

@@ -5,7 +5,6 @@ Test modules load it: `pytest_plugins = ["tests.fixtures_docker"]`.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker import Dockerd, missing
+from tests.needs import need
 
 Engines = Callable[..., Dockerd]
 
@@ -21,10 +21,7 @@ Engines = Callable[..., Dockerd]
 @pytest.fixture(scope="session")
 def docker_here() -> None:
     """Skip where there is no Docker; in CI that is a failure."""
-    if lacks := missing():
-        if os.environ.get("CI"):
-            pytest.fail(lacks)
-        pytest.skip(lacks)
+    need(missing())
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ Test modules load it: `pytest_plugins = ["tests.fixtures_slurm"]`.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import need
 from tests.slurm import Cluster, missing
 
 Clusters = Callable[..., Cluster]
@@ -21,10 +21,7 @@ Clusters = Callable[..., Cluster]
 @pytest.fixture(scope="session")
 def slurm_here() -> None:
     """Skip where there is no Slurm; in CI that is a failure."""
-    if lacks := missing():
-        if os.environ.get("CI"):
-            pytest.fail(lacks)
-        pytest.skip(lacks)
+    need(missing())
 
 
 @pytest.fixture(scope="session")

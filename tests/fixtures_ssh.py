@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.needs import need
 from tests.servers import Home, Proxy, Server, missing
 
 
@@ -25,10 +25,7 @@ Proxies = Callable[..., Proxy]
 @pytest.fixture(scope="session")
 def openssh() -> None:
     """Skip where there is no OpenSSH server; in CI that is a failure."""
-    if lacks := missing():
-        if os.environ.get("CI"):
-            pytest.fail(lacks)
-        pytest.skip(lacks)
+    need(missing())
 
 
 @pytest.fixture

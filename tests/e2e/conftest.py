@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests import browser
+from tests.needs import need
 
 JOB = """\
 version: 1
@@ -128,10 +129,7 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Return a browser; skip where there is none, which in CI is a failure."""
-    if lacks := browser.missing():
-        if os.environ.get("CI"):
-            pytest.fail(lacks)
-        pytest.skip(lacks)
+    need(browser.missing())
     with browser.chromium() as started:
         yield started
 

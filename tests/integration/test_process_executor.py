@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,53 +19,22 @@ from cosmos_jobs.errors import HostError
 from cosmos_jobs.executors.folders import LOG_TAIL_BYTES
 from cosmos_jobs.executors.process import ProcessExecutor
 from cosmos_jobs.hosts.local import LocalHost
-from cosmos_jobs.model import Batch, Command, Life, Status
+from cosmos_jobs.model import Batch, Command, Life
 from cosmos_jobs.project import Installation, Target
 from cosmos_jobs.protocols import Order
 from cosmos_jobs.sites import Access, open_sites
+from tests import executors
+from tests.executors import BATCH, Value
 
-BATCH = Batch("ba_0000000000000001", "any", "local", ("rs_0000000000000001",))
 
-
-class Bench:
-    """An executor on this machine, with what a test asks of it."""
+class Bench(executors.Bench):
+    """An executor on this machine, which needs no connection."""
 
     def __init__(self, root: Path, **settings: Any) -> None:
-        self.root = root
-        self.folder = root / "batches" / BATCH.id
-        target = Target("local", str(root), **settings)
-        self.executor = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", kill_grace_s=1)
-        self.colleague = ProcessExecutor(LocalHost(), target, "bob@there", "owner2", kill_grace_s=1)
+        super().__init__(LocalHost(), root, **settings)
 
-    def submit(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
-        self.order(Command(argv, {}, env or {}))
-
-    def order(
-        self,
-        command: Command,
-        installation: Installation | None = None,
-        *,
-        batch: Batch = BATCH,
-        **more: Any,
-    ) -> None:
-        order = Order(batch, command, installation or Installation(), **more)
-        asyncio.run(self.executor.submit([order]))
-
-    def poll(self, batch: Batch = BATCH) -> Status:
-        return asyncio.run(self.executor.poll([batch.id]))[batch.id]
-
-    def cancel(self) -> None:
-        asyncio.run(self.executor.cancel([BATCH.id]))
-
-    def wait(self, met: Callable[[Status], bool], batch: Batch = BATCH) -> Status:
-        deadline = time.monotonic() + 30
-        while not met(status := self.poll(batch)):
-            assert time.monotonic() < deadline, status
-            time.sleep(0.02)
-        return status
-
-    def ended(self, batch: Batch = BATCH) -> Status:
-        return self.wait(lambda status: status.life is Life.EXITED, batch)
+    def run(self, work: Coroutine[Any, Any, Value]) -> Value:
+        return asyncio.run(work)
 
     def pid(self) -> int:
         self.wait(lambda status: (self.folder / "claim" / "pid").exists())

@@ -127,9 +127,12 @@ def queue(lines: Iterable[str]) -> dict[Key, Told]:
         parts = line.removeprefix("queue ").split("|")
         if line.startswith("queue ") and len(parts) == 7:
             name, index, _, state, restarts, reason, _ = parts
-            count = int(restarts) if restarts.isdigit() else 0
-            found[name, index] = Told(state, reason.strip(), restarts=count)
+            found[name, index] = Told(state, reason.strip(), restarts=_count(restarts))
     return found
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdigit() else 0
 
 
 def history(lines: Iterable[str]) -> dict[Key, Told]:
@@ -162,6 +165,7 @@ def _shown(line: str, now: str) -> Mapping[Key, Told]:
         values.get("JobState", ""),
         values.get("Reason", ""),
         _code(values.get("ExitCode", "")),
+        restarts=_count(values.get("Restarts", "")),
         age_s=_since(values.get("EndTime", ""), now),
     )
     name = values.get("JobName", "")

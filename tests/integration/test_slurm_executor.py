@@ -78,7 +78,8 @@ def submit(bench: Bench, batches: Sequence[Batch], *argv: str, **more: Any) -> N
 
 
 def began(bench: Bench, batch: Batch = BATCH) -> Status:
-    return bench.wait(lambda status: "begun" in status.files, batch)
+    # A look reads the facts before it lists the files.
+    return bench.wait(lambda status: "begun" in status.files and "slurm_job" in status.facts, batch)
 
 
 def settled(bench: Bench, batch: Batch = BATCH) -> Status:
@@ -255,7 +256,7 @@ def test_variables_of_slurms_programs_change_nothing(
     order = Order(BATCH, command, installation, secrets={"TOKEN": "secret"})
 
     bench.run(bench.executor.submit([order]))
-    status = bench.wait(lambda status: status.log == "6")
+    status = bench.wait(lambda status: status.log == "6" and "slurm_job" in status.facts)
     shown = slurm.run("scontrol", "--oneliner", "show", "job", status.facts["slurm_job"])
     bench.cancel()
 
@@ -287,10 +288,9 @@ def test_a_requeued_batch_is_lost_and_does_not_run_again(slurm: Cluster, bench: 
 
     assert (status.life, status.fault) == (Life.GONE, faults.REQUEUED)
     deadline = time.monotonic() + 150
+    # Slurm waits for what it revoked to run out; to start it sooner would fail.
     while (state := slurm.jobs()[job]) != "COMPLETED":
         assert time.monotonic() < deadline, state
-        if state == "PENDING":
-            slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
         time.sleep(0.2)
     later = Bench(LocalHost(), bench.root, Slurm())
     assert settled(later).fault == faults.REQUEUED
@@ -494,6 +494,7 @@ def test_batches_that_slurm_has_are_not_swept(slurm: Cluster, tmp_path: Path) ->
     during = bench.run(bench.executor.sweep((), delete=False))
     bench.run(bench.executor.cancel([each.id for each in many(2)]))
     after = bench.run(bench.executor.sweep((), delete=True))
+    bench.quit()
 
     assert during == []
     assert [each.name for each in after] == [each.id for each in many(2)]

@@ -108,6 +108,13 @@ def test_what_is_to_begin_a_second_time_is_lost() -> None:
         assert faults.lost(judged(OPEN, again, told)).startswith("Slurm put it back")
 
 
+def test_what_was_put_back_is_lost_however_its_second_start_ended() -> None:
+    for state in ("FAILED", "COMPLETED", "TIMEOUT"):
+        status = judged(OPEN, BEGUN, Told(state, exit_code=9, restarts=1))
+
+        assert faults.lost(status).startswith("Slurm put it back")
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_what_was_put_back_since_it_began_is_lost(state: str) -> None:
     for restarts, place, life in (
@@ -172,14 +179,14 @@ def test_the_books_are_read() -> None:
 def test_what_the_controller_remembers_is_read() -> None:
     lines = [
         "scontrol JobId=18 ArrayJobId=17 ArrayTaskId=0 JobName=ca_1 UserId=ann(1000) "
-        "JobState=NODE_FAIL Reason=NodeDown Dependency=(null) ExitCode=1:0 Comment=cosmos a=b",
+        "JobState=NODE_FAIL Reason=NodeDown Restarts=2 ExitCode=1:0 Comment=cosmos a=b",
         "scontrol JobId=17 ArrayJobId=17 ArrayTaskId=1-3%2 JobName=ca_1 JobState=PENDING",
         "scontrol JobId=17 ArrayJobId=17 ArrayTaskId=N/A JobName=ca_1 JobState=CANCELLED",
         "scontrol ",
     ]
 
     assert elements.history(lines) == {
-        ("ca_1", "0"): Told("NODE_FAIL", "NodeDown", 1),
+        ("ca_1", "0"): Told("NODE_FAIL", "NodeDown", 1, restarts=2),
         **{("ca_1", str(n)): Told("PENDING") for n in (1, 2, 3)},
     }
 

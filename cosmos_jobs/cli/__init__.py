@@ -163,13 +163,18 @@ def _tell(error: CosmosJobsError) -> None:
         click.echo(diagnostics.text(error.diagnostics, color=True), err=True, color=_color())
         said = f"{diagnostics.counted(error.diagnostics)}; {error.message}"
     else:
-        said = _masked(error.message)
+        said = masked(error.message)
+    tell_error(said, error.hint)
+
+
+def tell_error(said: str, hint: str) -> None:
+    """Say what is wrong, and below it what to type next."""
     click.echo(f"{click.style('error', fg='red', bold=True)}: {said}", err=True, color=_color())
-    for line in _masked(error.hint).splitlines():
+    for line in masked(hint).splitlines():
         click.echo(f"  {line}", err=True)
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
     """Return a text of who knows where without secrets, those of the environment included."""
     from cosmos_jobs import project, redaction
 
@@ -188,6 +193,6 @@ def _color() -> bool | None:
 def _bug() -> int:
     import traceback
 
-    click.echo(_masked(traceback.format_exc()), err=True, nl=False)
+    click.echo(masked(traceback.format_exc()), err=True, nl=False)
     click.echo("\nThis is a bug in cosmos-jobs: please report it with the lines above.", err=True)
     return BUG

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from cosmos_jobs import cli
 from cosmos_jobs.errors import CosmosJobsError, HostError, UsageError
 from cosmos_jobs.model import CONNECT_TIMEOUT_S
-from cosmos_jobs.redaction import masked
 
 if TYPE_CHECKING:
     from cosmos_jobs.model import Diagnostic
@@ -241,10 +241,7 @@ def place_of(ops: WorkflowOperations, run_id: str) -> str:
 def tell_troubles(troubles: Iterable[HostError]) -> None:
     """Say which machines did not do their part, and what to type next."""
     for error in troubles:
-        head = click.style("error", fg="red", bold=True)
-        click.echo(f"{head}: {masked(error.message)}", err=True)
-        for line in masked(error.hint).splitlines():
-            click.echo(f"  {line}", err=True)
+        cli.tell_error(cli.masked(error.message), error.hint)
 
 
 def tell_traffic(traffic: Iterable[str], *, verbose: bool) -> None:

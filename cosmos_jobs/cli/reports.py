@@ -96,11 +96,7 @@ def _stream() -> Stream:
 
 
 def _masked(verdict: Verdict) -> Verdict:
-    from cosmos_jobs.project import environment_secrets
-    from cosmos_jobs.redaction import masked
-
-    secrets = environment_secrets()
-    message, hint = (masked(each, secrets) for each in (verdict.message, verdict.hint))
+    message, hint = map(cli.masked, (verdict.message, verdict.hint))
     return replace(verdict, message=message, hint=hint)
 
 

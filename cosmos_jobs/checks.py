@@ -146,17 +146,17 @@ def script(target: Target, more: str = "") -> str:
         f"root={quote(target.root)}\n",
         _ROOT,
         _GPUS if target.gpus and not target.slurm else "",
-        _DOCKER if _in_docker(target) else "",
+        _DOCKER if _needs_docker(target) else "",
     ]
     for engine, installation in installed(target).items():
         parts += _engine_questions(target, engine, installation)
     return "".join([*parts, more, _TAIL])
 
 
-def _in_docker(target: Target) -> list[Container]:
+def _needs_docker(target: Target) -> bool:
     # What the nodes of a cluster have, its login node does not tell.
-    containers = (each.container for each in installed(target).values() if not target.slurm)
-    return [each for each in containers if each and each.runtime == DOCKER]
+    containers = (each.container for each in installed(target).values())
+    return not target.slurm and any(each and each.runtime == DOCKER for each in containers)
 
 
 def installed(target: Target) -> Mapping[str, Installation]:
@@ -172,7 +172,7 @@ def _engine_questions(target: Target, engine: str, installation: Installation) -
     if container and container.runtime == APPTAINER:
         yield "has apptainer && fact apptainer\n"
         yield f"[ ! -e {quote(container.image)} ] || fact image {engine}\n"
-    elif container and _in_docker(target):
+    elif container and _needs_docker(target):
         image = quote(container.image)
         yield f"limited docker image inspect {image} > /dev/null 2>&1 && fact image {engine}\n"
     if container:
@@ -405,7 +405,7 @@ def _engines(
     if not engines:
         hint = f"add `engines: {{preview: {{venv: /opt/cosmos-jobs}}}}` to it in {FILE}"
         yield Check("engines", Verdict.MISSING, f"`{target.name}` lists none", hint)
-    if _in_docker(target):
+    if _needs_docker(target):
         yield _docker(found, on)
     for engine, installation in engines.items():
         if installation.container:

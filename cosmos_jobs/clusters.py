@@ -11,6 +11,7 @@ from cosmos_jobs.checks import Check, Facts, Verdict
 from cosmos_jobs.executors import arrays, scripts
 from cosmos_jobs.project import FILE, Slurm, Target
 from cosmos_jobs.schema import listed
+from cosmos_jobs.targets import gpu_types
 
 _ASK = """\
 if ! has sbatch; then fact slurm-trouble 'sbatch is not installed'
@@ -19,7 +20,7 @@ elif said=$(limited scontrol show config 2>&1); then
     fact accounting "$(printf '%s\\n' "$said" | sed -n 's/^AccountingStorageType *= *//p')"
     limited sinfo --noheader --format='%P|%a|%l|%D|%G|%c|%m|%f' 2> /dev/null |
         while IFS= read -r line; do fact partition "$line"; done
-    if said=$(printf '%s\n' '#!/bin/sh' @OPTIONS@ | limited sbatch --test-only 2>&1)
+    if said=$(printf '%s\\n' '#!/bin/sh' @OPTIONS@ | limited sbatch --test-only 2>&1)
     then fact slurm-test "$said"; else fact slurm-refusal "$said"; fi
     limited sacctmgr --noheader --parsable2 show associations where user="$(id -un)" \\
         format=Account,QOS 2> /dev/null | while IFS= read -r line; do fact account "$line"; done
@@ -149,16 +150,13 @@ def _lacks(slurm: Slurm, asked: Sequence[_Partition]) -> Iterator[tuple[str, str
     if time_s and not any(limit is None or limit >= time_s for limit in limits):
         said = f"a job may take {asked[0].limit}, and `time` is {slurm.time}"
         yield said, f"lower `time` in {FILE}, and max_batch with it"
-    wanted = list(_gpus(slurm.gres))
+    wanted = list(gpu_types(slurm.gres))
     if not any(all(_has(each.gres, *one) for one in wanted) for each in asked):
         has = listed(sorted({each.gres for each in asked}))
         yield f"no node has {slurm.gres}; they have {has}", f"correct `gres` in {FILE}"
-    if slurm.cpus and slurm.cpus > max(each.cpus for each in asked):
-        most = max(each.cpus for each in asked)
+    if slurm.cpus and slurm.cpus > (most := max(each.cpus for each in asked)):
         yield f"no node has {slurm.cpus} CPUs; they have {most:,}", f"lower `cpus` in {FILE}"
-    memory = _mib(slurm.mem)
-    if memory > max(each.memory_mib for each in asked):
-        most = max(each.memory_mib for each in asked)
+    if _mib(slurm.mem) > (most := max(each.memory_mib for each in asked)):
         yield f"no node has {slurm.mem}; they have {most / 1024:,.0f}G", f"lower `mem` in {FILE}"
     if features_asked := _constraint(slurm.extra):
         features = {feature for each in asked for feature in each.features}
@@ -167,17 +165,8 @@ def _lacks(slurm: Slurm, asked: Sequence[_Partition]) -> Iterator[tuple[str, str
             yield f"no node has the feature {listed(unknown, 'or')}, only {has}", "see: sinfo -o %f"
 
 
-def _gpus(gres: str) -> Iterator[tuple[str, int]]:
-    """Yield types, "" for any, and numbers of the GPUs in `gpu:TYPE:NUMBER,…`."""
-    for each in gres.split(","):
-        name, *rest = each.partition("(")[0].split(":")
-        if name == "gpu":
-            number = int(rest.pop()) if rest and rest[-1].isdigit() else 1
-            yield (rest[0] if rest else ""), number
-
-
 def _has(gres: str, kind: str, count: int) -> bool:
-    there = [(name, number) for name, number in _gpus(gres) if kind in ("", name)]
+    there = [(name, number) for name, number in gpu_types(gres) if kind in ("", name)]
     return sum(number for _, number in there) >= count
 
 

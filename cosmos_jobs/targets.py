@@ -71,13 +71,17 @@ def _id(given: float | str) -> str:
 
 def gres_gpus(gres: str) -> int:
     """Return how many GPUs `gres` asks for: `gpu:h100:2` is two, `gpu` one."""
-    # Behind a parenthesis it says which sockets they are of.
-    words = (each.partition("(")[0].split(":") for each in gres.split(","))
-    return sum(
-        int(parts[-1]) if parts[-1].isdigit() else 1
-        for parts in words
-        if parts[0].removeprefix("gres/") == "gpu"
-    )
+    return sum(count for _, count in gpu_types(gres))
+
+
+def gpu_types(gres: str) -> Iterator[tuple[str, int]]:
+    """Yield the types, "" for any, and numbers of the GPUs in `gpu:TYPE:NUMBER,…`."""
+    for each in gres.split(","):
+        # Behind a parenthesis it says which sockets they are of.
+        name, *rest = each.partition("(")[0].removeprefix("gres/").split(":")
+        if name == "gpu":
+            count = int(rest.pop()) if rest and rest[-1].isdigit() else 1
+            yield (rest[0] if rest else ""), count
 
 
 def _hosts(target: Mapping[str, Any], at: Where, locator: Locator) -> Iterator[Diagnostic]:

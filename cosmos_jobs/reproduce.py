@@ -107,8 +107,7 @@ def _call(
             yield f"export CUDA_VISIBLE_DEVICES={quote(ids)}"
         yield join(command.argv)
         return
-    references = {k: value for k, value in installation.env.items() if scripts.is_reference(value)}
-    yield from scripts.exporting(references, {})
+    yield from scripts.exporting_references(installation, {})
     if installation.container.runtime == DOCKER:
         yield join(_container(command, installation, installation.container, root, folder, ids))
         return

@@ -45,11 +45,10 @@ class ProcessExecutor(Folders):
             await self._start(order)
 
     async def _start(self, order: Order) -> None:
-        batch, installation = order.batch, order.installation
+        batch = order.batch
         contents = self._contents(order, self._leasing(order))
-        references = {name: installation.env[name] for name in scripts.references(installation)}
         values = {"folder": f"{self._batches}/{batch.id}", "owner": self._owner}
-        exports = "\n".join(scripts.exporting(references, order.secrets))
+        exports = "\n".join(scripts.exporting_references(order.installation, order.secrets))
         await self._run(
             scripts.script("submit", values, f"{exports}\n{scripts.writing(contents)}"),
             f"start {batch.id}",

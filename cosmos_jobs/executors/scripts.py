@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -50,6 +51,12 @@ def exporting(values: Mapping[str, str], secrets: Mapping[str, str]) -> list[str
     return [f"export {name}={_value(value, secrets.get(name))}" for name, value in values.items()]
 
 
+def exporting_references(installation: Installation, secrets: Mapping[str, str]) -> list[str]:
+    """Return commands that set those variables of an engine that are secrets, as `exporting`."""
+    values = {name: installation.env[name] for name in references(installation)}
+    return exporting(values, secrets)
+
+
 def _value(value: str, secret: str | None) -> str:
     if not is_reference(value):
         return quote(value)
@@ -82,7 +89,7 @@ def server_key(command: Command, installation: Installation) -> str:
         references(installation),
         installation.venv,
         installation.path,
-        [container.image, container.volumes, container.args] if container else None,
+        astuple(container) if container else None,
     ]
     return hashlib.sha256(json.dumps(shared).encode()).hexdigest()
 

@@ -103,17 +103,15 @@ class SlurmExecutor(Folders):
 
     def _submission(self, orders: Sequence[Order], cluster: _Cluster) -> str:
         """Return the script that submits batches of one engine as one array."""
-        installation = orders[0].installation
         name = f"ca_{randomness.token_hex(8)}"
         limits = [order.limit_s for order in orders if order.limit_s]
         limit_s = max(limits) if len(limits) == len(orders) else None
         if limit_s and cluster.max_time_s:
             limit_s = min(limit_s, cluster.max_time_s - arrays.MARGIN_S)
         array = arrays.script(name, len(orders), self._slurm, limit_s, self._client)
-        references = {key: installation.env[key] for key in scripts.references(installation)}
         given = {key: value for order in orders for key, value in order.secrets.items()}
         functions = [
-            *scripts.exporting(references, given),
+            *scripts.exporting_references(orders[0].installation, given),
             _printing("unpack", _packed(self._folders(orders))),
             scripts.printing("array_script", array.splitlines()),
             _lib(),

@@ -24,8 +24,13 @@ place() {
 find_jobs() {
   [ -n "$1" ] || return 0
   ask squeue --noheader --name="$1" --format='%j %F' || { echo "$said" >&2; exit 75; }
-  printf '%s\n' "$said" | sort -u | while read -r name number; do
-    [ -z "$number" ] || [ ! -d "$root/arrays/$name" ] ||
+  printf '%s\n' "$said" | note_jobs
+}
+
+# Note the numbers of arrays that have none yet; each line on standard input has a name and one.
+note_jobs() {
+  sort -u | while read -r name number; do
+    [ -z "$number" ] || [ ! -d "$root/arrays/$name" ] || [ -s "$root/arrays/$name/job" ] ||
       echo "$number" | put "$root/arrays/$name/job"
   done
 }

@@ -15,15 +15,12 @@ case "$query" in
       case ",$names," in *",$array,"*) continue ;; esac
       [ -n "$array" ] && [ ! -s "$batch/exit" ] || continue
       names="${names:+$names,}$array"
-      [ -n "$job" ] || unknown="$unknown $array"
+      [ -n "$job" ] || unknown=yes
     done
     fields='Name:|,ArrayTaskID:|,ArrayJobID:|,State:|,RestartCnt:|,Reason:|'
     if [ -z "$names" ] || ask squeue --noheader --array --name="$names" --Format="$fields"; then
       [ -z "$names" ] || tell queue
-      for array in $unknown; do
-        number=$(printf '%s\n' "$said" | sed -n "s/^$array|[^|]*|\([0-9]*\)|.*/\1/p" | head -n 1)
-        [ -z "$number" ] || echo "$number" | put "$root/arrays/$array/job"
-      done
+      [ -z "$unknown" ] || printf '%s\n' "$said" | cut -d '|' -f 1,3 | tr '|' ' ' | note_jobs
       echo answered
     else
       echo "silent $said"

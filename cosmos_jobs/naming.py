@@ -23,6 +23,11 @@ _IGNORED = frozenset(f"{_SMALL} {_SMALL_TOO}".split())
 _LETTERS = str.maketrans({"æ": "ae", "đ": "d", "ð": "d", "ł": "l", "ø": "o", "œ": "oe", "þ": "th"})
 
 
+def weights_text(weights: Mapping[str, float]) -> str:
+    """Return weights for readers: `edge 0.7, vis 0.2`."""
+    return ", ".join(f"{control} {value:g}" for control, value in weights.items())
+
+
 def prompt_name(text: str, prompt_id: str, taken: Collection[str]) -> str:
     """Return a name for a prompt by the words of its text, such as `pier_golden_hour`.
 

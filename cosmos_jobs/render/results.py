@@ -13,6 +13,7 @@ from click import style
 from cosmos_jobs import schema, upscaling
 from cosmos_jobs.metrics import Measured
 from cosmos_jobs.model import IN_FLIGHT, Action, Applied, Followed, PromptRecord, Record, State
+from cosmos_jobs.naming import weights_text
 from cosmos_jobs.render.diagnostics import visible
 
 SHOWN = 20
@@ -154,7 +155,7 @@ def run(
         "prompt": f"{made.prompt_id}  {prompt.prompt.text if prompt else ''}".rstrip(),
         "upscaled from": prompt.prompt.inputs.get(upscaling.RUN, "") if prompt else "",
         "engine": f"{made.engine} (contract {made.contract})",
-        "weights": ", ".join(f"{name} {value:g}" for name, value in made.weights.items()),
+        "weights": weights_text(made.weights),
         **_params(record),
         "sha256": record.output.sha256 if record.output else "",
         "frames": str(record.output.frames) if record.output else "",

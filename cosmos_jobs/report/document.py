@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from cosmos_jobs.metrics import METRICS, Measured
 from cosmos_jobs.model import CONTROLS, PromptRecord, Record, Scalar
+from cosmos_jobs.naming import weights_text
 
 FORMAT = 1
 
@@ -112,12 +113,7 @@ def _is(one: Scalar, other: Scalar) -> bool:
 
 def _labels(job: Job) -> dict[str, str]:
     """Return the labels of the job file by what they stand for."""
-    return {weights_text(each): label for label, each in job.weights.items()}
-
-
-def weights_text(weights: Mapping[str, float]) -> str:
-    """Return weights for readers: `edge 0.7, vis 0.2`."""
-    return ", ".join(f"{control} {value:g}" for control, value in weights.items()) or "none"
+    return {weights_text(each) or "none": label for label, each in job.weights.items()}
 
 
 def _at(
@@ -127,7 +123,7 @@ def _at(
     variants: Mapping[str, str],
 ) -> dict[str, Value]:
     """Return where a run stands on each axis."""
-    text = weights_text(record.run.weights)
+    text = weights_text(record.run.weights) or "none"
     label = labels.get(text, "")
     return {
         "prompt": prompt.name if prompt else record.run.prompt_id,

@@ -52,6 +52,7 @@ class Report:
         self._embed = embed
         self._digests = Digests(project.cache / "digests.json")
         self._draw = draw
+        self._made: dict[str, Mapping[str, tuple[Path, str]]] = {}
         self._computed: Mapping[controls.Wanted, controls.Made | str] = {}
 
     def write(self, job: Job, records: Sequence[Record], measured: Mapping[str, Measured]) -> Path:
@@ -60,6 +61,7 @@ class Report:
         Raises UsageError for a folder that holds anything else.
         """
         self._check()
+        self._made = {each.run.id: self._maps(each) for each in records}
         self._compute(records)
         wanted = {each.run.id: dict(self._wanted(each)) for each in records}
         every = [one for each in wanted.values() for one in each.values()]
@@ -101,9 +103,8 @@ class Report:
             yield "input", self._beside(path, source.output.sha256, INPUT_WIDTH)
         elif found := self._input(prompt, "color"):
             yield "input", self._beside(*found, INPUT_WIDTH)
-        made = self._maps(record)
         for control in CONTROLS:
-            found = made.get(control) or self._input(prompt, ROLE_OF[control])
+            found = self._made[record.run.id].get(control) or self._input(prompt, ROLE_OF[control])
             if found or (found := self._drawn(record, control)):
                 yield control, self._beside(*found, MAP_WIDTH)
 
@@ -114,7 +115,7 @@ class Report:
             for record in records
             if record.output
             for control in PRESETS
-            if control not in self._maps(record) and (asked := self._asked(record, control))
+            if control not in self._made[record.run.id] and (asked := self._asked(record, control))
         }
         self._computed = self._draw(wanted) if wanted else {}
 

@@ -36,7 +36,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     statefiles          where the state file is kept: here, on a host, in an object store
     changes             what differs from a git ref
     digests             sha256 and footage of input files, with a stat cache
-    hosts               how a machine is reached
+    hosts, buckets      how a machine is reached, and an object store
     protocols           every extension point on one page
     planfile            a plan as JSON
     checks              what a machine is asked, and its answers as checks

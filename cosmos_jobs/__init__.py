@@ -15,6 +15,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     report              the page to look at a sweep, its program and its media
     importing, deleting     runs of another store come in; runs go
     adopt, consult      what machines and outputs have of runs, by whomever
+    publishing          outputs to where a team publishes them, and from there
     jobfiles            job files from disk to jobs
     prune               remove runs, working files, the cache
     doctor              what a target's machines have and lack
@@ -33,6 +34,7 @@ Data flows one way. A module may import those below it (kept by import-linter):
     executors           how batches are queued on a host
     store               TinyDB: atomic file, lock, transactions
     inputs, outputs     the files that a job names, and those that runs leave
+    shelves             where outputs are published: on a host, in an object store
     statefiles          where the state file is kept: here, on a host, in an object store
     changes             what differs from a git ref
     digests             sha256 and footage of input files, with a stat cache

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from cosmos_jobs import documents, files, foreign, lifecycle
 from cosmos_jobs.collect import look
@@ -16,11 +13,9 @@ from cosmos_jobs.engines import get as engine_named
 from cosmos_jobs.errors import EngineError
 from cosmos_jobs.model import (
     IN_FLIGHT,
-    Attempt,
     Output,
     PromptRecord,
     Record,
-    Run,
     State,
 )
 from cosmos_jobs.outputs import Outputs
@@ -60,35 +55,16 @@ def _names(store: Store) -> set[str]:
 
 def _from_manifest(path: Path, names: set[str]) -> tuple[Record, PromptRecord] | None:
     try:
-        document = orjson.loads(path.read_bytes())
-        output = Output(**document["output"])
-        video = path.with_name(output.name)
-        if video.stat().st_size != output.size or files.sha256(video) != output.sha256:
+        told = foreign.manifest(path.read_bytes(), path.parent.name, names)
+        if told is None or not _is_whole(path.with_name(told.output.name), told.output):
             return None
-        record = foreign.run(_record(document, output))
-        told = documents.prompt_record(document["prompt"]["id"], document["prompt"])
-        prompt = foreign.prompt(told, names)
-        if record is None or prompt is None:
-            return None
-    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+    except OSError:
         return None
-    is_of_it = record.run.prompt_id == prompt.prompt.id
-    return (record, prompt) if is_of_it and record.run.id == path.parent.name else None
+    return told.record, told.prompt
 
 
-def _record(document: Mapping[str, Any], output: Output) -> Record:
-    attempt = Attempt(
-        document["batch"],
-        document["target"],
-        State.SUCCEEDED,
-        started=document["started"],
-        finished=document.get("made"),
-        host=document["host"],
-        gpu=document["gpu"],
-        gpu_name=document.get("gpu_name", ""),
-    )
-    run, paths = Run(**document["run"]), document.get("paths", {})
-    return Record(run, document["jobs"], State.SUCCEEDED, "", (attempt,), output, paths)
+def _is_whole(video: Path, output: Output) -> bool:
+    return video.stat().st_size == output.size and files.sha256(video) == output.sha256
 
 
 def _is_news(record: Record | None) -> bool:

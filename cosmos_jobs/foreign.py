@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cosmos_jobs import identity, inputs, naming, outputs, schema
+import orjson
+
+from cosmos_jobs import documents, identity, inputs, naming, outputs, schema
 from cosmos_jobs.documents import Described
-from cosmos_jobs.model import CONTROLS, ROLES, Attempt, Batch, Enhanced, PromptRecord, Record, Run
+from cosmos_jobs.model import (
+    CONTROLS,
+    ROLES,
+    Attempt,
+    Batch,
+    Enhanced,
+    Output,
+    PromptRecord,
+    Record,
+    Run,
+    State,
+)
 from cosmos_jobs.upscaling import RUN
 
 MAX_PART_BYTES = 240
@@ -83,6 +96,50 @@ def run(record: Record) -> Record | None:
     ):
         return None
     return replace(record, jobs={job: at for job, at in record.jobs.items() if _is_place(job, at)})
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a manifest tells of a run that was made; `files` are all its files, by name."""
+
+    record: Record
+    prompt: PromptRecord
+    output: Output
+    files: Mapping[str, str]
+
+
+def manifest(data: bytes, run_id: str, taken: set[str]) -> Told | None:
+    """Return what the manifest of a run tells; None when it is not sound, or another one's."""
+    try:
+        document = orjson.loads(data)
+        output = Output(**document["output"])
+        record = run(_record(document, output))
+        given = documents.prompt_record(document["prompt"]["id"], document["prompt"])
+        asked = prompt(given, taken)
+        # Manifests once told of the output alone.
+        files = document.get("files", {output.name: output.sha256})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    if record is None or asked is None or record.run.id != run_id:
+        return None
+    if record.run.prompt_id != asked.prompt.id or not _are_files(files, output):
+        return None
+    return Told(record, asked, output, files)
+
+
+def _record(document: Mapping[str, Any], output: Output) -> Record:
+    attempt = Attempt(
+        document["batch"],
+        document["target"],
+        State.SUCCEEDED,
+        started=document["started"],
+        finished=document.get("made"),
+        host=document["host"],
+        gpu=document["gpu"],
+        gpu_name=document.get("gpu_name", ""),
+    )
+    made, paths = Run(**document["run"]), document.get("paths", {})
+    return Record(made, document["jobs"], State.SUCCEEDED, "", (attempt,), output, paths)
 
 
 def batch(found: Batch) -> Batch | None:
@@ -174,6 +231,24 @@ def _is_place(job: str, place: str) -> bool:
             and len(part.encode()) <= MAX_PART_BYTES
             for part in parts
         )
+    )
+
+
+def _are_files(files: Any, output: Output) -> bool:
+    """Return whether these are files of one folder, by name with their sha256, and the output."""
+    return (
+        _is_mapping(files)
+        and all(_is_inside(name) and _is_id(_DIGEST, each) for name, each in files.items())
+        and files.get(output.name) == output.sha256
+    )
+
+
+def _is_inside(name: Any) -> bool:
+    return (
+        _is_line(name)
+        and _is_path(name)
+        and name not in (outputs.MANIFEST, "log.txt")
+        and not any(part in ("", ".", "..") for part in name.split("/"))
     )
 
 

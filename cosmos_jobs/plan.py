@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from cosmos_jobs.model import (
     CONTROLS,
@@ -27,6 +28,9 @@ REPLACED = "replaced in the job file"
 AFTER_ENHANCE = "known after enhance"
 """Why it is unknown what becomes of a run."""
 
+PUBLISHED = "published"
+"""Why a run that nobody here knows as made is not to be made: others have published its output."""
+
 BEHIND = "new, each behind the run that it upscales"
 
 
@@ -39,13 +43,15 @@ def diff(
     force: bool = False,
     partial: bool = False,
     refused: Mapping[str, str] = NOTHING,
+    published: Collection[str] = (),
 ) -> Plan:
     """Return the plan that makes the store, as `known`, agree with `desired`.
 
     `sources` holds the desired prompts by id, `missing` the ids of succeeded
     runs whose output is gone. `force` runs again what is done. A `partial`
     selection of a job says nothing about what left it, so it finds no orphans.
-    `refused` says why there is no enhanced text, by the id that runs await.
+    `refused` says why there is no enhanced text, by the id that runs await;
+    those `published` are taken instead of made.
     """
     wanted = {each.run.id for each in desired if not each.awaits}
     jobs = {each.job for each in desired}
@@ -65,7 +71,10 @@ def diff(
             changes.append(Change(Action.KEEP, each.run.id, each.job, each.place, shared))
             continue
         gone = each.run.id in missing
-        changes.append(_change(each, known, before, sources, gone=gone, force=force))
+        change = _change(each, known, before, sources, gone=gone, force=force)
+        if change.action in STARTS and change.run_id in published and not force:
+            change = replace(change, action=Action.KEEP, reason=PUBLISHED)
+        changes.append(change)
     if not partial:
         changes += _orphaned(orphans, desired)
     return Plan(tuple(changes), known.lineage, known.serial)
@@ -74,6 +83,27 @@ def diff(
 def starts(plan: Plan) -> tuple[Change, ...]:
     """Return the changes that start a run."""
     return tuple(change for change in plan.changes if change.action in STARTS)
+
+
+def taken(plan: Plan) -> tuple[str, ...]:
+    """Return the runs whose published output is taken."""
+    return tuple(change.run_id for change in plan.changes if _is_taken(change))
+
+
+def without(plan: Plan, refused: Collection[str]) -> Plan:
+    """Return the plan that makes those runs whose published output cannot be taken."""
+
+    def made(change: Change) -> Change:
+        if not _is_taken(change) or change.run_id not in refused:
+            return change
+        action = Action.RETRY if change.attempts else Action.CREATE
+        return replace(change, action=action, reason="what is published cannot be taken")
+
+    return replace(plan, changes=tuple(map(made, plan.changes)))
+
+
+def _is_taken(change: Change) -> bool:
+    return change.action is Action.KEEP and change.reason == PUBLISHED
 
 
 def count(plan: Plan) -> dict[Action, int]:

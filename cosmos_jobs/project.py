@@ -170,8 +170,8 @@ class EnhancerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedState:
-    """Where several machines share the state: the host of a `target`, or an object store's `url`.
+class SharedPlace:
+    """Where several machines share something: the host of a `target`, or an object store's `url`.
 
     With neither, it is not shared.
     """
@@ -196,7 +196,9 @@ class Project:
     targets: Mapping[str, Target] = field(default_factory=dict)
     enhancer: str = ENHANCER
     enhancers: Mapping[str, EnhancerSettings] = field(default_factory=dict)
-    state: SharedState = SharedState()
+    state: SharedPlace = SharedPlace()
+    published: SharedPlace = SharedPlace()
+    """Where outputs are published; the setting `outputs`."""
 
     def named(self, target: str) -> Target:
         """Return a target; UsageError when the project has none of this name."""
@@ -338,8 +340,9 @@ def parse(data: bytes, root: Path) -> Project:
     found += tuple(targets.problems(written, locator))
     if target not in written and not found:
         found += (targets.unknown(target, written, locator),)
-    state = settings.get("state") or {}
-    found += tuple(targets.state_problems(state, written, locator))
+    state, published = settings.get("state") or {}, settings.get("outputs") or {}
+    found += tuple(targets.shared_problems("state", state, written, locator))
+    found += tuple(targets.shared_problems("outputs", published, written, locator))
     enhancers = settings.get("enhancers", {})
     found += tuple(targets.enhancer_problems(enhancers, written, locator))
     if found:
@@ -353,7 +356,8 @@ def parse(data: bytes, root: Path) -> Project:
         made,
         settings.get("enhancer", ENHANCER),
         {name: _enhancer(name, each or {}) for name, each in enhancers.items()},
-        SharedState(**state),
+        SharedPlace(**state),
+        SharedPlace(**published),
     )
 
 

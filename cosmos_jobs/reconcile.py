@@ -29,6 +29,7 @@ from cosmos_jobs.orders import Orders
 from cosmos_jobs.outputs import Outputs
 from cosmos_jobs.project import Project
 from cosmos_jobs.protocols import Order
+from cosmos_jobs.publishing import Publishing
 from cosmos_jobs.sites import MAX_AHEAD, Access, Fleet, Site
 from cosmos_jobs.store import Store, Transaction
 from cosmos_jobs.watches import Watch
@@ -78,6 +79,7 @@ class Reconciler:
         connect_timeout_s: float,
         fail_fast: bool = False,
         with_logs: bool = False,
+        publishing: Publishing | None = None,
     ) -> None:
         self._project = project
         self._store = store
@@ -87,6 +89,10 @@ class Reconciler:
         self._claims = Claims(project, store, self._fleet)
         self._orders = Orders(project)
         self._logs = Logs(project.cache / "logs.json", self._tell_log) if with_logs else None
+        self._publishing = publishing
+        self._uploads: set[asyncio.Task[None]] = set()
+        # One at a time: threads are for the store, too.
+        self._upload_room = asyncio.Semaphore(1)
         self._collector = Collector(Outputs(project.outputs))
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
@@ -138,6 +144,45 @@ class Reconciler:
         for run_id in self._collector.due(watch):
             if run_id in run_ids:
                 await self._fetch(site, watch, run_id)
+
+    async def bring(self, run_ids: Collection[str]) -> frozenset[str]:
+        """Take what others have published of runs; return those that came whole."""
+        if not run_ids or self._publishing is None:
+            return frozenset()
+        return await asyncio.to_thread(self._publishing.bring, run_ids)
+
+    async def bring_published(self, run_ids: Collection[str]) -> frozenset[str]:
+        """Take what is published of runs of which it is not known whether they are."""
+        if not run_ids or self._publishing is None:
+            return frozenset()
+        return await self.bring(await asyncio.to_thread(self._publishing.find, run_ids))
+
+    async def publish_missing(self, run_ids: Iterable[str]) -> None:
+        """Publish what earlier commands could not."""
+        await self._uploaded()
+        if self._publishing:
+            await asyncio.to_thread(self._publishing.publish_missing, run_ids)
+
+    def _publish(self, run_id: str) -> None:
+        """Publish a run that has arrived; nobody waits for that."""
+        if self._publishing:
+            task = asyncio.create_task(self._upload(self._publishing, run_id))
+            self._uploads.add(task)
+
+    async def _upload(self, publishing: Publishing, run_id: str) -> None:
+        async with self._upload_room:
+            await asyncio.to_thread(publishing.publish, run_id)
+
+    def _drop_uploads(self) -> None:
+        """Leave to a later command what is not published yet."""
+        for task in self._uploads:
+            task.cancel()
+        self._uploads.clear()
+
+    async def _uploaded(self) -> None:
+        tasks = [*self._uploads]
+        self._uploads.clear()
+        await asyncio.gather(*tasks)
 
     async def log(self, batch: Batch, tell: Callable[[bytes], None], *, follow: bool) -> None:
         """Tell a batch's log part by part, with `follow` until it has ended."""
@@ -198,6 +243,7 @@ class Reconciler:
                 await asyncio.sleep(max(TICK_S, pause))
         except asyncio.CancelledError:
             self._say("stopping; Ctrl-C again quits at once")
+            self._drop_uploads()
             await self._dismiss()
             await self._stop(everywhere=False)
             raise
@@ -213,6 +259,9 @@ class Reconciler:
                     async with asyncio.timeout(STOP_TIMEOUT_S):
                         await site.executor.release(batches)
         await self._fleet.close()
+        if self._publishing:
+            await self._uploaded()
+            await asyncio.to_thread(self._publishing.close)
         if self._logs:
             await self._look()
             known = self._known.batches.values()
@@ -385,6 +434,8 @@ class Reconciler:
         prompt = self._known.prompts[record.run.prompt_id]
         try:
             await self._collector.fetch(site, watch, record, prompt)
+            if run_id in watch.outputs:
+                self._publish(run_id)
             self._fleet.welcome(site)
         except HostError as error:
             self._leave(site, error, silent=True)

@@ -279,39 +279,41 @@ def enhancer_problems(
             yield locator.diagnostic((*at, "target"), "unknown-target", message, hint=hint)
 
 
-def state_problems(
-    state: Mapping[str, str], targets: Mapping[str, Mapping[str, Any] | None], locator: Locator
+def shared_problems(
+    name: str,
+    given: Mapping[str, str],
+    targets: Mapping[str, Mapping[str, Any] | None],
+    locator: Locator,
 ) -> Iterator[Diagnostic]:
-    """Yield every mistake in the meaning of `state`, with the `targets` that there are."""
-    if len(state) > 1:
-        message = "`state` has both a `target` and a `url`: it is kept in one place"
-        yield locator.diagnostic(("state", "url"), "two-places", message, key=True, hint=_ONE)
-    if "target" in state:
-        yield from _state_target(state["target"], targets, locator)
-    if "url" in state:
-        yield from _state_url(state["url"], locator)
+    """Yield every mistake in the meaning of `state` or `outputs`, with the `targets` there are."""
+    if len(given) > 1:
+        message = f"`{name}` has both a `target` and a `url`: it is one place"
+        yield locator.diagnostic((name, "url"), "two-places", message, key=True, hint=_ONE)
+    if "target" in given:
+        yield from _shared_target(name, given["target"], targets, locator)
+    if "url" in given:
+        yield from _shared_url((name, "url"), given["url"], locator)
 
 
-def _state_target(
-    name: str, targets: Mapping[str, Mapping[str, Any] | None], locator: Locator
+def _shared_target(
+    setting: str, name: str, targets: Mapping[str, Mapping[str, Any] | None], locator: Locator
 ) -> Iterator[Diagnostic]:
-    at: Where = ("state", "target")
+    at: Where = (setting, "target")
     hosts = (targets.get(name) or {}).get("hosts", ())
     if name not in targets:
         hint = f"the targets are {listed(targets)}"
         yield locator.diagnostic(at, "unknown-target", f"unknown target `{name}`", hint=hint)
     elif not hosts:
-        message = f"`{name}` is this machine, where the state is without this setting"
-        hint = "name a target that has a host, or remove `state`"
+        message = f"`{name}` is this machine, which is the place without this setting"
+        hint = f"name a target that has a host, or remove `{setting}`"
         yield locator.diagnostic(at, "no-host", message, hint=hint)
     elif len(hosts) > 1:
-        message = f"`{name}` has {len(hosts)} hosts, and the state is on one"
+        message = f"`{name}` has {len(hosts)} hosts, and `{setting}` is a place on one"
         hint = "make a target of the one that is to keep it"
         yield locator.diagnostic(at, "many-hosts", message, hint=hint)
 
 
-def _state_url(url: str, locator: Locator) -> Iterator[Diagnostic]:
-    at: Where = ("state", "url")
+def _shared_url(at: Where, url: str, locator: Locator) -> Iterator[Diagnostic]:
     if "@" in url or masked(url) != url:
         message = "`url` has credentials in the open"
         hint = "take them out: they come from AWS_ACCESS_KEY_ID, a profile or a role"

@@ -131,8 +131,8 @@ def fetch_command(
     """Fetch what is made by now, and return.
 
     It looks once at what is in flight, starts nothing and waits for nothing.
-    Videos that were made and are no longer in outputs/ are fetched again, if
-    their machine still has them.
+    Videos that were made and are not in outputs/ are fetched from where
+    outputs are published, or if their machine still has them.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import orjson
 
-from cosmos_jobs import files, planfile
+from cosmos_jobs import files, plan, planfile
 from cosmos_jobs.cli import common, reports
 from cosmos_jobs.errors import AnswerIsNo, HostError, UsageError
 from cosmos_jobs.jobfiles import located
@@ -381,6 +381,7 @@ def carry_out(
 
     tell(planned, options, quiet=quiet, verbose=verbose)
     pending = plans.count(planned, Action.WAIT, Action.UNKNOWN, *STARTS)
+    pending += len(plan.taken(planned.plan))
     applied = perform(ops, planned, options, quiet=quiet, verbose=verbose)
     options.report.applied(applied)
     if options.report.stream:
@@ -408,9 +409,10 @@ def perform(
         planned = _enhanced(ops, planned, options, quiet=quiet)
     # Unlike the other commands this one lasts, for days perhaps.
     gc.enable()
-    pending = plans.count(planned, Action.WAIT, *STARTS)
+    # What is published may be told of, too.
+    silent = not plans.count(planned, Action.WAIT, *STARTS) and not ops.project.published
     stream = options.report.stream
-    shown = reporter(planned, quiet=quiet or not pending, verbose=verbose)
+    shown = reporter(planned, quiet=quiet or silent, verbose=verbose)
     try:
         with nullcontext(stream) if stream else shown as notify:
             return ops.apply(

@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from cosmos_jobs import project
+from cosmos_jobs import project, shelves
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
     Event,
     Followed,
+    Kind,
     PromptRecord,
     Record,
     Snapshot,
@@ -20,10 +21,11 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.outputs import NAMES, Outputs
 from cosmos_jobs.project import Project, Target
-from cosmos_jobs.statefiles.kept import state_file
+from cosmos_jobs.statefiles.kept import OFFLINE_TIMEOUT_S, state_file
 from cosmos_jobs.store import Store
 
 if TYPE_CHECKING:
+    from cosmos_jobs.publishing import Publishing
     from cosmos_jobs.reconcile import Reconciler
 
 T = TypeVar("T")
@@ -50,6 +52,8 @@ class Base:
         file = state_file(settings, say, offline=offline, connect_timeout_s=connect_timeout_s)
         self.store = Store(file, client)
         self.outputs = Outputs(settings.outputs)
+        self._say = say
+        self._patience_s = OFFLINE_TIMEOUT_S if offline else connect_timeout_s
 
     @classmethod
     def open(cls, folder: str | Path = ".") -> Self:
@@ -80,7 +84,17 @@ class Base:
             connect_timeout_s=connect_timeout_s,
             fail_fast=fail_fast,
             with_logs=with_logs,
+            publishing=self._publishing(lambda line: notify(Event(Kind.NOTE, reason=line))),
         )
+
+    def _publishing(self, say: Callable[[str], None]) -> Publishing | None:
+        """Return what publishes outputs and brings those of others; None where nobody does."""
+        shelf = shelves.shelf(self.project, say, self._patience_s)
+        if shelf is None:
+            return None
+        from cosmos_jobs.publishing import Publishing
+
+        return Publishing(shelf, self.store, self.outputs, say)
 
     def _targets(self, name: str) -> tuple[Target, ...]:
         """Return the target of a name, or all of them; UsageError when there is none."""

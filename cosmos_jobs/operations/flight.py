@@ -56,8 +56,9 @@ class Flight(JobFiles):
     ) -> Followed:
         """Look at runs in flight once, and fetch what is made by now.
 
-        Videos that were made and are no longer here are fetched again, where
-        the machine still has them.
+        Videos that were made and are not here are fetched from where outputs
+        are published, else where the machine still has them. What is not
+        published yet is so then.
         """
         reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
         return self._follow(run_ids, reconciler, looking=True)
@@ -77,8 +78,12 @@ class Flight(JobFiles):
         async def follow() -> Followed:
             try:
                 if looking:
-                    await reconciler.restore(self.lost_videos(run_ids))
+                    lost = self.lost_videos(run_ids)
+                    came = await reconciler.bring_published(lost)
+                    await reconciler.restore([each for each in lost if each not in came])
                 await reconciler.settle(run_ids, until, timeout_s)
+                if looking:
+                    await reconciler.publish_missing(run_ids)
             finally:
                 await reconciler.close()
             return self._followed(run_ids, reconciler)
@@ -159,7 +164,12 @@ class Flight(JobFiles):
         if record.state not in IN_FLIGHT and kept.exists():
             tell(kept.read_bytes())
             return
-        batch = self.store.snapshot().batches[record.last.batch]
+        batch = self.store.snapshot().batches.get(record.last.batch)
+        if batch is None:
+            raise UsageError(
+                f"the log of {record.run.id} is where it was made: by {record.last.target}"
+                f" on {record.last.host or 'its own machine'}"
+            )
 
         async def stream() -> None:
             reconciler = self._reconciler(lambda event: None, connect_timeout_s)

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ PATIENCE = 3
 """How often an apply takes up again what was left unfinished, while nothing gets made."""
 
 PENDING = frozenset({State.PENDING})
+UNMADE = frozenset({None, State.PENDING, State.FAILED, State.LOST, State.CANCELLED})
 UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
 
 Hashing = Callable[[str, int, int], None]
@@ -92,27 +94,51 @@ class JobFiles(Enhancing):
             raise InvalidFiles("nothing was planned and nothing was changed", problems)
         every = _selected(jobs, selection.only)
         desired = tuple(each for each in every if not each.awaits)
+        missing = self._missing(desired, known)
         made = plan.diff(
             every,
             _sources(jobs, desired),
             known,
-            missing=self._missing(desired, known),
+            missing=missing,
             force=selection.force,
             # What no file asks for has never left one.
             partial=bool(selection.only) or not any(job.spec.path for job in jobs),
             refused=refused,
+            published=self._published(desired, known, missing, force=selection.force),
         )
+        return self._weighed(
+            Planned(selection, jobs, desired, made, problems, Estimate(), ()), known
+        )
+
+    def _weighed(self, planned: Planned, known: Snapshot) -> Planned:
+        """Return a plan with what it takes, and what keeps it from being carried out."""
+        jobs, made = planned.jobs, planned.plan
         starts = {(change.job, change.run_id) for change in plan.starts(made)}
         history = estimate.History(known)
         costs = {job.spec.name: self._cost(job, starts, history) for job in jobs}
-        problems = (*problems, *_unchecked(self.project, jobs, costs))
+        unchecked = _unchecked(self.project, jobs, costs)
+        problems = (*planned.warnings, *(x for x in unchecked if x not in planned.warnings))
         refusals = tuple(
             why
             for job in jobs
             for why in _refusals(job, self.project.targets[job.target], costs[job.spec.name])
         )
         total = estimate.total((job.target, costs[job.spec.name]) for job in jobs)
-        return Planned(selection, jobs, desired, made, problems, total, refusals)
+        return replace(planned, warnings=problems, estimate=total, refusals=refusals)
+
+    def _published(
+        self, desired: Iterable[Desired], known: Snapshot, missing: Collection[str], *, force: bool
+    ) -> frozenset[str]:
+        """Return the runs whose output others have published, of those that are to be made."""
+        publishing = None if force else self._publishing(self._say)
+        if publishing is None:
+            return frozenset()
+        ids = dict.fromkeys(each.run.id for each in desired)
+        wanted = [each for each in ids if each in missing or known.states.get(each) in UNMADE]
+        try:
+            return publishing.find(wanted)
+        finally:
+            publishing.close()
 
     def enhance(
         self,
@@ -219,7 +245,33 @@ class JobFiles(Enhancing):
             notify, connect_timeout_s, fail_fast=fail_fast, with_logs=with_logs
         )
         until = Until.SUBMITTED if detach else Until.SETTLED
-        return wait(self._carry_out(reconciler, planned, canary, until))
+
+        def check(now: Planned) -> None:
+            self._check(now, max_runs, max_gpu_hours)
+
+        return wait(self._perform(reconciler, planned, check, canary, until))
+
+    async def _perform(
+        self,
+        reconciler: Reconciler,
+        planned: Planned,
+        check: Callable[[Planned], None],
+        canary: int,
+        until: Until,
+    ) -> Applied:
+        """Take what is published, make the rest, and publish what is not yet."""
+        try:
+            asked = plan.taken(planned.plan)
+            refused = set(asked) - await reconciler.bring(asked)
+            if refused:
+                made = plan.without(planned.plan, refused)
+                planned = self._weighed(replace(planned, plan=made), self.store.snapshot())
+                check(planned)
+            applied = await self._carry_out(reconciler, planned, canary, until)
+            await reconciler.publish_missing(each.run.id for each in applied.records)
+            return applied
+        finally:
+            await reconciler.close()
 
     async def _carry_out(
         self, reconciler: Reconciler, planned: Planned, canary: int, until: Until
@@ -230,27 +282,24 @@ class JobFiles(Enhancing):
         starts = {change.run_id: change.attempts for change in plan.starts(planned.plan)}
         started: frozenset[str] = frozenset()
         held_back: frozenset[str] = frozenset()
-        try:
-            if first := _canaries(planned, starts, canary):
-                started = await self._round(reconciler, planned, first, tuple(first), Until.SETTLED)
-                known = self.store.snapshot()
-                if any(known.states.get(run_id) is not State.SUCCEEDED for run_id in first):
-                    held_back = frozenset(starts.keys() - first.keys())
-                    return self._outcome(planned, wanted, started, reconciler, held_back)
-                starts = {run_id: n for run_id, n in starts.items() if run_id not in first}
-            patience = PATIENCE
-            while patience:
-                before = self._made(wanted)
-                ready = self._ready(planned, starts)
-                started |= await self._round(reconciler, planned, ready, wanted, until)
-                waiting = {run_id: n for run_id, n in starts.items() if run_id not in ready}
-                starts = waiting | self._left_over(wanted, started)
-                if reconciler.gave_up or not self._ready(planned, starts):
-                    break
-                patience = PATIENCE if self._made(wanted) > before else patience - 1
-            return self._outcome(planned, wanted, started, reconciler, held_back)
-        finally:
-            await reconciler.close()
+        if first := _canaries(planned, starts, canary):
+            started = await self._round(reconciler, planned, first, tuple(first), Until.SETTLED)
+            known = self.store.snapshot()
+            if any(known.states.get(run_id) is not State.SUCCEEDED for run_id in first):
+                held_back = frozenset(starts.keys() - first.keys())
+                return self._outcome(planned, wanted, started, reconciler, held_back)
+            starts = {run_id: n for run_id, n in starts.items() if run_id not in first}
+        patience = PATIENCE
+        while patience:
+            before = self._made(wanted)
+            ready = self._ready(planned, starts)
+            started |= await self._round(reconciler, planned, ready, wanted, until)
+            waiting = {run_id: n for run_id, n in starts.items() if run_id not in ready}
+            starts = waiting | self._left_over(wanted, started)
+            if reconciler.gave_up or not self._ready(planned, starts):
+                break
+            patience = PATIENCE if self._made(wanted) > before else patience - 1
+        return self._outcome(planned, wanted, started, reconciler, held_back)
 
     async def _round(
         self,

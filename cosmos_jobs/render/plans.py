@@ -83,12 +83,19 @@ def summary(planned: Planned) -> str:
         runs = counts[Action.KEEP]
         files = sum(bool(job.spec.name and job.spec.path) for job in planned.jobs)
         of = f" of {plural(files, 'job file')}" if files else ""
-        return (
-            f"Nothing to do: {plural(runs, 'run')}{of} {'is' if runs == 1 else 'are'} up to date."
-        )
+        taken = len(plan.taken(planned.plan))
+        if taken:
+            return (
+                f"Nothing to run: of {plural(runs, 'run')}{of} {taken:,} {_are(taken)} published."
+            )
+        return f"Nothing to do: {plural(runs, 'run')}{of} {_are(runs)} up to date."
     said = [f"{counts[action]:,} {word}" for action, word in WORDS.items() if counts[action]]
     said_of_cost = textwrap.fill(cost(planned.estimate), WIDTH, break_on_hyphens=False)
     return "\n".join(filter(None, (_wrapped(said), said_of_cost)))
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def duration(seconds: float) -> str:

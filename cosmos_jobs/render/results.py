@@ -10,7 +10,7 @@ from typing import Any
 
 from click import style
 
-from cosmos_jobs import schema, upscaling
+from cosmos_jobs import plan, schema, upscaling
 from cosmos_jobs.metrics import Measured
 from cosmos_jobs.model import IN_FLIGHT, Action, Applied, Followed, PromptRecord, Record, State
 from cosmos_jobs.naming import weights_text
@@ -41,9 +41,11 @@ def text(applied: Applied, root: Path) -> str:
     lines = list(_not_enhanced(applied))
     lines += _failures(applied.records, places, "Retry with the same command")
     up_to_date = sum(_up_to_date(record, applied) for record in applied.records)
+    taken = len(plan.taken(applied.planned.plan))
     counted = [record for record in applied.records if not _up_to_date(record, applied)]
     said = _counts(counted)
-    said += [f"{up_to_date:,} up to date"] if up_to_date else []
+    said += [f"{taken:,} published by others"] if taken else []
+    said += [f"{up_to_date - taken:,} up to date"] if up_to_date > taken else []
     lines.append(f"Applied: {', '.join(said)}.")
     if applied.held_back:
         lines.append(

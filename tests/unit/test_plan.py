@@ -136,6 +136,41 @@ def test_a_missing_output_is_made_again() -> None:
     assert made.changes[0].attempts == 1
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (State.PENDING, (Action.KEEP, "published")),
+        (State.FAILED, (Action.KEEP, "published")),
+        (State.QUEUED, (Action.WAIT, "queued")),
+        (State.BLOCKED, (Action.BLOCKED, "")),
+        (State.SUCCEEDED, (Action.KEEP, "up to date")),
+    ],
+)
+def test_what_others_have_published_is_not_made(state: State, expected: tuple[Action, str]) -> None:
+    now = expansion()
+    published = {each.run.id for each in now.runs}
+
+    made = plan.diff(now.runs, now.prompts, in_state(now, state), published=published)
+    forced = plan.diff(now.runs, now.prompts, in_state(now, state), published=published, force=True)
+
+    assert verdicts(made) == {expected}
+    assert not plan.taken(forced)
+
+
+def test_what_is_published_but_cannot_be_taken_is_made() -> None:
+    now = expansion()
+    one, other = (each.run.id for each in now.runs)
+    known = in_state(now, State.FAILED)
+    made = plan.diff(now.runs, now.prompts, known, published=(one, other))
+
+    left = plan.without(made, {one})
+
+    assert plan.taken(made) == (one, other)
+    assert plan.taken(left) == (other,)
+    (change,) = plan.starts(left)
+    assert (change.run_id, change.action, change.attempts) == (one, Action.RETRY, 1)
+
+
 def test_a_start_knows_how_often_its_run_was_tried() -> None:
     now = expansion()
     known = snapshot([record(each, State.FAILED, attempts=3) for each in now.runs])

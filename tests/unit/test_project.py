@@ -505,37 +505,39 @@ SHARED = (
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        ("{target: h100}", project.SharedState(target="h100")),
-        ("{url: s3://films/cosmos-jobs}", project.SharedState(url="s3://films/cosmos-jobs")),
+        ("{target: h100}", project.SharedPlace(target="h100")),
+        ("{url: s3://films/cosmos-jobs}", project.SharedPlace(url="s3://films/cosmos-jobs")),
     ],
 )
 def test_a_shared_state_is_on_a_host_or_in_an_object_store(
-    state: str, expected: project.SharedState
+    state: str, expected: project.SharedPlace
 ) -> None:
     assert project.parse(f"{SHARED}state: {state}\n".encode(), ROOT).state == expected
+    assert project.parse(f"{SHARED}outputs: {state}\n".encode(), ROOT).published == expected
 
 
+@pytest.mark.parametrize("setting", ["state", "outputs"])
 @pytest.mark.parametrize(
-    ("state", "code", "words"),
+    ("place", "code", "words"),
     [
         ("{target: h10}", "unknown-target", "`h100`"),
-        ("{target: local}", "no-host", "remove `state`"),
+        ("{target: local}", "no-host", "remove `{setting}`"),
         ("{target: two}", "many-hosts", "of the one"),
         ("{target: h100, url: s3://films}", "two-places", "one of the two"),
         ("{url: s3://AKIAIOSFODNN7EXAMPLE:c2VjcmV0a2V5@films/x}", "open-secret", "take them out"),
         ("{url: s3://films/x?secret=c2VjcmV0a2V5}", "open-secret", "take them out"),
         ("{url: s3://films/x?region=eu}", "bad-url", "AWS_ENDPOINT_URL"),
         ("{url: https://films}", "bad-name", "s3://BUCKET/PREFIX"),
-        ("{}", "empty", "state: {target: h100}"),
-        ("h100", "wrong-type", "state: {target: h100}"),
+        ("{}", "empty", "{setting}: {{target: h100}}"),
+        ("h100", "wrong-type", "{setting}: {{target: h100}}"),
     ],
 )
-def test_a_state_that_cannot_be_shared_like_that_is_told_with_the_way_out(
-    state: str, code: str, words: str
+def test_what_cannot_be_shared_like_that_is_told_with_the_way_out(
+    setting: str, place: str, code: str, words: str
 ) -> None:
-    (found,) = problems(f"{SHARED}state: {state}\n")
+    (found,) = problems(f"{SHARED}{setting}: {place}\n")
 
-    assert (found.code, words in found.hint) == (code, True), found
+    assert (found.code, words.format(setting=setting) in found.hint) == (code, True), found
     assert "c2VjcmV0a2V5" not in f"{found.message}{found.source}{found.hint}"
 
 

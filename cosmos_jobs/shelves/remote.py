@@ -1,0 +1,101 @@
+"""Outputs published on a host: files below a target's root, brought and fetched by SSH."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Coroutine, Mapping
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cosmos_jobs import files as whole
+from cosmos_jobs.errors import HostError, NoContact, StoreAway, StoreError
+from cosmos_jobs.protocols import Upload
+from cosmos_jobs.shelves import AWAY, MAX_MANIFEST
+from cosmos_jobs.statefiles.background import Background
+
+if TYPE_CHECKING:
+    from cosmos_jobs.hosts.ssh import SSHHost
+
+T = TypeVar("T")
+
+_ANSWER_S = 60.0
+
+# The scripts below are constant: their values stand in front of them, as variables.
+_FIND = """cd -- "$d/runs" 2>/dev/null || exit 0
+for run in $runs; do [ ! -e "$run/manifest.json" ] || echo "$run"; done
+"""
+
+_DROP = 'cd -- "$d/files" 2>/dev/null || exit 0; rm -f -- $files'
+
+_NAME = """cd -- "$d/runs/$run" || exit 1
+mv -f -- "$new" manifest.json && sync -f . 2>/dev/null || sync
+"""
+
+
+class RemoteShelf:
+    """The folders `outputs/files` and `outputs/runs` below `root` on a host."""
+
+    def __init__(self, host: SSHHost, root: str) -> None:
+        self.name = f"{host.name}:{root}/outputs"
+        self._host = host
+        self._folder = f"{root}/outputs"
+        self._background = Background()
+
+    def find(self, runs: Collection[str]) -> frozenset[str]:
+        """Return those that have a manifest: one round trip."""
+        return frozenset(self._run(_FIND, runs=" ".join(runs)).split()) & frozenset(runs)
+
+    def manifest(self, run: str) -> bytes:
+        """Return a run's manifest."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "manifest.json"
+            self._do(self._host.get({f"{self._folder}/runs/{run}/manifest.json": path}))
+            is_one = path.exists() and path.stat().st_size <= MAX_MANIFEST
+            return path.read_bytes() if is_one else b""
+
+    def get(self, files: Mapping[str, Path]) -> None:
+        """Fetch contents as files."""
+        self._do(self._host.get({self._file(sha256): path for sha256, path in files.items()}))
+
+    def put(
+        self, run: str, manifest: Path, files: Mapping[str, Path], anew: Collection[str] = ()
+    ) -> None:
+        """Bring what is not there, and then the manifest, under its name once it is whole."""
+        if damaged := [each for each in files if each in anew]:
+            self._run(_DROP, files=" ".join(damaged))
+        self._bring([Upload(path, self._file(each), each) for each, path in files.items()])
+        sha256 = whole.sha256(manifest)
+        self._bring([Upload(manifest, f"{self._folder}/runs/{run}/.{sha256}", sha256)])
+        self._run(_NAME, run=run, new=f".{sha256}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._background.is_running:
+            self._do(self._host.close())
+            self._background.stop()
+
+    def _file(self, sha256: str) -> str:
+        return f"{self._folder}/files/{sha256}"
+
+    def _bring(self, uploads: list[Upload]) -> None:
+        if wrong := self._do(self._host.put(uploads)):
+            raise StoreError(f"{self.name}: {next(iter(wrong.values()))}")
+
+    def _run(self, script: str, **values: str) -> str:
+        given = {"d": self._folder, **values}
+        head = "".join(f"{name}={quote(each)}\n" for name, each in given.items())
+        reply = self._do(self._host.run(head + script, timeout_s=_ANSWER_S))
+        if reply.exit_code != 0:
+            words = reply.stderr.strip() or "the shell died"
+            raise StoreError(f"{self.name}: {words}")
+        return reply.stdout
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._background.do(work)
+        except NoContact as error:
+            message = f"published outputs are out of reach: {error.message}"
+            raise StoreAway(message, hint=AWAY) from error
+        except HostError as error:
+            raise StoreError(error.message, hint=error.hint) from error

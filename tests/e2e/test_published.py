@@ -1,0 +1,204 @@
+"""Outputs that a team publishes, as users meet them: what one has made nobody makes again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.e2e.conftest import Project, film
+from tests.fixtures_ssh import Servers
+from tests.objects import BUCKET, SECRET, ObjectServer
+from tests.remote import Remote, StandIn, target
+from tests.servers import Home
+from tests.shelves import KINDS, Folder, Objects, Place
+
+
+class Pair:
+    """Two clones of a project, each with a state and a GPU root of its own, and one shelf."""
+
+    def __init__(self, folder: Path, home: Home, outputs: dict[str, str], place: Place) -> None:
+        self.folder = folder
+        self.outputs = outputs
+        self.place = place
+        self.stand_in = StandIn(folder / "stand-in")
+        self.ann, self.bob = Remote(folder / "ann", home), Remote(folder / "bob", home)
+        self.ann.sweep(2)
+        shutil.copytree(self.ann.root, self.bob.root, dirs_exist_ok=True)
+        for each in (self.ann, self.bob):
+            self.configure(each)
+
+    def configure(self, project: Remote, **more: Any) -> None:
+        """Write the project file."""
+        root = self.folder / f"the root of {project.root.name}"
+        targets = {
+            "gpu": target(["gpu"], root, self.stand_in.installation()),
+            "shelf": {"hosts": ["gpu"], "root": str(self.folder / "shelf")},
+        }
+        settings = {"version": 1, "target": "gpu", "targets": targets, "outputs": self.outputs}
+        (project.root / "cosmos-jobs.yaml").write_text(json.dumps({**settings, **more}, indent=1))
+
+    def video(self) -> str:
+        """Return where on the shelf the video of one of the runs is."""
+        told = orjson.loads(self.place.read(self.place.names("runs")[0]))
+        return f"files/{told['output']['sha256']}"
+
+    def videos(self, project: Remote) -> dict[str, bytes]:
+        """Return all that is in outputs/runs, but for logs."""
+        found = (project.root / "outputs" / "runs").rglob("*")
+        files = [each for each in found if each.is_file() and each.name != "log.txt"]
+        return {f"{each.parent.name}/{each.name}": each.read_bytes() for each in files}
+
+
+@pytest.fixture(params=KINDS)
+def pair(
+    request: pytest.FixtureRequest, tmp_path: Path, ssh_home: Home, ssh_servers: Servers
+) -> Pair:
+    """Return two clones, with their shelf on a host or in a bucket."""
+    ssh_servers("gpu")
+    if request.param == "host":
+        return Pair(tmp_path, ssh_home, {"target": "shelf"}, Folder(tmp_path / "shelf"))
+    objects = request.getfixturevalue("objects")
+    url = f"s3://{BUCKET}/{tmp_path.name}"
+    return Pair(tmp_path, ssh_home, {"url": url}, Objects(objects, tmp_path.name))
+
+
+def test_what_one_clone_has_made_another_one_takes(pair: Pair) -> None:
+    pair.ann.run("apply", "jobs/small.yaml")
+    said = pair.bob.run("plan", "jobs/small.yaml").stdout
+    assert "2 published" in said
+    assert "Nothing to run" in said
+    assert pair.bob.summary("jobs/small.yaml") == {"keep": 2}
+    assert not (pair.bob.root / "outputs").exists()
+
+    applied = pair.bob.run("apply", "jobs/small.yaml").stdout
+
+    assert "2 published by others" in applied
+    assert len(pair.stand_in.made()) == 2
+    assert pair.videos(pair.bob) == pair.videos(pair.ann) != {}
+    assert {each["state"] for each in pair.bob.runs()} == {"succeeded"}
+    assert len([*(pair.bob.root / "outputs" / "small").rglob("*.mp4")]) == 2
+    assert "up to date" in pair.bob.run("apply", "jobs/small.yaml").stdout
+    pair.bob.run("verify")
+    told = [orjson.loads(pair.place.read(each)) for each in pair.place.names("runs")]
+    contents = {sha256 for each in told for sha256 in each["files"].values()}
+    assert pair.place.names("files") == sorted(f"files/{each}" for each in contents)
+    assert pair.bob.summary("jobs/small.yaml", "--force") == {"force": 2}
+    for name in pair.place.names("runs"):
+        assert SECRET.encode() not in pair.place.read(name)
+
+
+def test_a_damaged_content_is_refused_made_anew_and_mended(pair: Pair) -> None:
+    pair.ann.run("apply", "jobs/small.yaml")
+    name = pair.video()
+    whole = pair.place.read(name)
+    pair.place.write(name, whole[:-1] + b"?")
+
+    done = pair.bob.run("apply", "jobs/small.yaml")
+
+    assert "output.mp4 is damaged" in done.stderr
+    assert "1 succeeded, 1 published by others" in done.stdout
+    assert len(pair.stand_in.made()) == 3
+    made = pair.videos(pair.bob)
+    assert set(made) == set(pair.videos(pair.ann))
+    # Whoever comes next finds what was made anew.
+    for each in (".cosmos-jobs", "outputs"):
+        shutil.rmtree(pair.bob.root / each)
+    again = pair.bob.run("apply", "jobs/small.yaml")
+    assert "2 published by others" in again.stdout
+    assert "damaged" not in again.stderr
+    assert pair.videos(pair.bob) == made
+    assert len(pair.stand_in.made()) == 3
+
+
+@pytest.mark.parametrize("lie", ["another", "outside", "text"])
+def test_a_manifest_that_lies_is_not_believed(pair: Pair, lie: str) -> None:
+    pair.ann.run("apply", "jobs/small.yaml")
+    one, other = pair.place.names("runs")
+    told = orjson.loads(pair.place.read(one))
+    match lie:
+        case "another":
+            told = orjson.loads(pair.place.read(other))
+        case "outside":
+            told["files"]["../../../escaped"] = told["output"]["sha256"]
+        case "text":
+            told["prompt"]["text"] = "Another pier"
+    pair.place.write(one, orjson.dumps(told))
+
+    done = pair.bob.run("apply", "jobs/small.yaml")
+
+    assert "its manifest is damaged" in done.stderr
+    assert "1 succeeded, 1 published by others" in done.stdout
+    assert len(pair.stand_in.made()) == 3
+    assert not list(pair.folder.rglob("*escaped*"))
+
+
+def test_a_limit_also_holds_for_what_turns_out_to_be_damaged(pair: Pair) -> None:
+    pair.ann.run("apply", "jobs/small.yaml")
+    pair.place.write(pair.video(), b"nothing")
+
+    said = pair.bob.run("apply", "jobs/small.yaml", "--max-runs", "0", exit_code=1).stderr
+
+    assert "--max-runs 1" in said
+    assert len(pair.stand_in.made()) == 2
+
+
+def test_fetch_brings_what_the_gpu_host_no_longer_has(pair: Pair) -> None:
+    shared = {"target": "shelf"}
+    for each in (pair.ann, pair.bob):
+        pair.configure(each, state=shared)
+    pair.ann.run("apply", "jobs/small.yaml")
+    assert pair.bob.summary("jobs/small.yaml") == {"keep": 2}
+    assert pair.videos(pair.bob) == {}
+
+    pair.bob.run("fetch")
+
+    assert pair.videos(pair.bob) == pair.videos(pair.ann) != {}
+    assert len(pair.stand_in.made()) == 2
+    assert "Nothing to fetch" in pair.bob.run("fetch").stdout
+
+
+def test_control_maps_in_folders_come_too(objects: ObjectServer, tmp_path: Path) -> None:
+    ann, bob = Project(tmp_path / "ann"), Project(tmp_path / "bob")
+    film(ann.root / "clips" / "a" / "color.mp4", seed=1)
+    ann.job.parent.mkdir()
+    job = {"version": 1, "name": "small", "videos": {"a": "clips/a"}, "weights": {"x": {"vis": 1}}}
+    ann.job.write_text(json.dumps({**job, "prompts": {"golden": "A pier at golden hour"}}))
+    settings = {"version": 1, "outputs": {"url": f"s3://{BUCKET}/{tmp_path.name}"}}
+    (ann.root / "cosmos-jobs.yaml").write_text(json.dumps(settings))
+    shutil.copytree(ann.root, bob.root)
+
+    ann.run("apply")
+    applied = bob.run("apply").stdout
+
+    assert "1 published by others" in applied
+    maps = [*bob.root.glob("outputs/runs/*/controls/*.mp4")]
+    assert [each.read_bytes() for each in maps] == [
+        (ann.root / each.relative_to(bob.root)).read_bytes() for each in maps
+    ]
+    assert maps
+
+
+def test_what_was_made_while_the_shelf_was_away_is_published_later(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "url" in pair.outputs:
+        with monkeypatch.context() as away:
+            away.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+            done = pair.ann.run("apply", "jobs/small.yaml", "--connect-timeout", "5")
+        assert "published outputs are out of reach" in done.stderr
+    else:
+        (pair.folder / "shelf").write_text("in the way")
+        done = pair.ann.run("apply", "jobs/small.yaml", "--connect-timeout", "20")
+        assert "shelf" in done.stderr
+        (pair.folder / "shelf").unlink()
+    assert "2 succeeded" in done.stdout
+    assert pair.bob.summary("jobs/small.yaml") == {"create": 2}
+
+    pair.ann.run("fetch")
+
+    assert pair.bob.summary("jobs/small.yaml") == {"keep": 2}

@@ -149,8 +149,8 @@ def _digest(texts: Iterable[str]) -> str:
 def moved_on(saved: Saved, now: Planned) -> Iterator[str]:
     """Say what is different now in a way that matters: the store, or the runs that start.
 
-    Runs that somebody made are named, and where job files, prompts or videos
-    are others, these too. What changes no run does not matter.
+    Where job files, prompts or videos are others, these are named, too. What changes
+    no run does not matter, nor what others made meanwhile, or are making.
     """
     # A store without a lineage was empty: its first write gives it one.
     if saved.lineage and saved.lineage != now.plan.lineage:
@@ -165,10 +165,11 @@ def moved_on(saved: Saved, now: Planned) -> Iterator[str]:
 
 
 def _other_runs(saved: Saved, now: Planned) -> Iterator[str]:
-    """Say which runs start of one plan only, or were made again meanwhile."""
+    """Say which runs only one of the plans wants, or were made again meanwhile."""
     starts = {each.run_id: f"{each.job}/{each.place}" for each in plan.starts(now.plan)}
     awaits = _awaits(now)
-    missing = [saved.starts[each] for each in saved.starts if each not in starts]
+    made = {each.run_id for each in now.plan.changes if each.action in (Action.KEEP, Action.WAIT)}
+    missing = [saved.starts[each] for each in saved.starts if each not in starts.keys() | made]
     yield from _told(missing, "no longer to be started")
     # What was known after enhance may be known by now.
     more = [

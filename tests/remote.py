@@ -63,7 +63,8 @@ class Remote(Project):
         self.home = home
         self.job.parent.mkdir(parents=True, exist_ok=True)
         for seed, name in enumerate(("a", "b")):
-            film(root / "clips" / name / "color.mp4", seed)
+            if not (clip := root / "clips" / name / "color.mp4").exists():
+                film(clip, seed)
 
     def configure(self, **targets: Mapping[str, Any]) -> None:
         """Write cosmos-jobs.yaml with these targets; JSON is YAML."""

@@ -121,6 +121,13 @@ class Runner:
             code = self._step(step) or code
         return code
 
+    def workflow(self, name: str, skip: tuple[str, ...] = ()) -> int:
+        """Run the action as the workflow of this name in docs/ci.md does."""
+        (job,) = documented(name)["jobs"].values()
+        (step,) = (each for each in job["steps"] if each["uses"].startswith("OWNER/"))
+        given = {key.replace("-", "_"): self.value(each) for key, each in step["with"].items()}
+        return self.run(skip=skip, **given)
+
     def _is_due(self, step: Mapping[str, Any], code: int) -> bool:
         condition = str(step.get("if", "true"))
         if code and "always()" not in condition:

@@ -113,7 +113,7 @@ def _lines(tally: Tally, place: Place, *, verbose: bool) -> Callable[[Event], No
         # The summary has the whole reason.
         if line := _line(event, place, verbose=verbose, brief=True):
             click.echo(line, err=True)
-        if time.monotonic() - last >= LINE_EVERY_S:
+        if event.kind is not Kind.NOTE and time.monotonic() - last >= LINE_EVERY_S:
             last = time.monotonic()
             click.echo(tally.text(), err=True)
 

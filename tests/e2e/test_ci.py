@@ -117,7 +117,6 @@ def saved(project: Project) -> Project:
         (_film_again, ["the video a/color of small: another one now", "small/golden/a-balanced"]),
         (_write_again, ["the text of prompt storm of small: another one now", "small/storm/a-"]),
         (_remove, ["there is no job file jobs/small.yaml"]),
-        (_apply_a_part, ["small/golden/a-balanced, small/golden/a-edges", "no longer to be"]),
     ],
 )
 def test_a_saved_plan_is_refused_with_what_has_changed(
@@ -136,7 +135,7 @@ def test_a_saved_plan_is_refused_with_what_has_changed(
 
 @pytest.mark.parametrize(
     "move",
-    [_comment, _rename, _touch, _apply_another_job, _make_anew],
+    [_comment, _rename, _touch, _apply_another_job, _apply_a_part, _make_anew],
     ids=lambda each: each.__name__,
 )
 def test_a_saved_plan_is_applied_when_what_moved_on_does_not_matter(

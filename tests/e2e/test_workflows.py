@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
-from os import kill
 from pathlib import Path
-from signal import SIGTERM
 from typing import Any
 
 import junitparser
@@ -17,10 +14,11 @@ import pytest
 import yaml
 
 from tests.fixtures_ssh import Servers
-from tests.integration.test_changes import Repository
-from tests.remote import Remote, StandIn, target
 from tests.servers import Home
-from tests.workflows import ACTION, BIN, ROOT, Comments, Runner, documented
+from tests.teams import Team
+from tests.workflows import ACTION, BIN, ROOT, documented
+
+from .conftest import alive
 
 PLAN, APPLY, GITLAB = ".github/workflows/plan.yml", ".github/workflows/apply.yml", ".gitlab-ci.yml"
 INSTALLED = ("Install",)
@@ -114,74 +112,27 @@ def test_workflows_may_do_no_more_than_they_must() -> None:
 # --- run for real -------------------------------------------------------------------------
 
 
-class Team:
-    """A project in git whose target is a server on loopback, and a runner with a clone of it."""
-
-    def __init__(self, folder: Path, home: Home, servers: Servers) -> None:
-        servers("gpu-1")
-        self.home = home
-        self.stand_in = StandIn(folder / "stand-in")
-        self.project = Remote(folder / "films", home)
-        self._gpu = target(["gpu-1"], folder / "the root", self.stand_in.installation())
-        self.configure()
-        self.project.sweep(2)
-        self.repository = Repository(self.project.root)
-        self.repository.write(".gitignore", "/.cosmos-jobs\n/outputs\n/reports\n")
-        self.repository.git("init", "--quiet", "--initial-branch", "main")
-        self.repository.commit()
-        self.comments = Comments(folder / "programs")
-        self.folder = folder
-
-    def configure(self, **more: Any) -> None:
-        settings = {"version": 1, "target": "gpu", "targets": {"gpu": self._gpu}, **more}
-        self.project.root.joinpath("cosmos-jobs.yaml").write_bytes(orjson.dumps(settings))
-
-    def runner(self, name: str = "runner") -> Runner:
-        """Return a new machine, which has nothing but the clone."""
-        checkout = self.folder / name / "films"
-        subprocess.run(["git", "clone", "-q", str(self.project.root), str(checkout)], check=True)
-        return Runner(self.folder / name, checkout, self.comments.folder)
-
-    def secrets(self) -> dict[str, str]:
-        lines = self.home.config.read_text().splitlines()
-        return {
-            "ssh_key": self.home.key.read_text().replace("\n", "\r\n"),
-            "known_hosts": self.home.known_hosts.read_text(),
-            "ssh_config": "\n".join(each for each in lines if "IdentityFile" not in each),
-        }
-
-
 @pytest.fixture
-def team(tmp_path: Path, ssh_home: Home, ssh_servers: Servers) -> Team:
+def team(tmp_path: Path, ssh_home: Home, ssh_servers: Servers) -> Iterator[Team]:
     """Return a team's project, its server, and where comments are written."""
-    return Team(tmp_path, ssh_home, ssh_servers)
+    ssh_servers("gpu-1")
+    team = Team(tmp_path, ssh_home, "gpu-1")
+    yield team
+    team.end_agents()
 
 
-@pytest.fixture
-def agents(team: Team) -> Iterator[None]:
-    """End the agents that a step has started and that no step has ended."""
-    yield
-    for path in team.folder.glob("*/temp/ENV"):
-        for pid in re.findall(r"SSH_AGENT_PID=(\d+)", path.read_text()):
-            with suppress(ProcessLookupError):
-                kill(int(pid), SIGTERM)
-
-
-def test_a_pull_request_gets_one_comment_and_a_merge_makes_what_it_said(
-    team: Team, agents: None
-) -> None:
+def test_a_pull_request_gets_one_comment_and_a_merge_makes_what_it_said(team: Team) -> None:
     team.configure(state={"target": "gpu"})
-    team.repository.commit()
-    team.repository.git("switch", "--quiet", "--create", "sweep")
-    team.project.sweep(3)
-    team.repository.commit()
+    team.push()
+    team.ann.sweep(3)
+    team.push("sweep")
     runner = team.runner()
     pull_request = {"changed_since": "origin/main", "comment": "true", **team.secrets()}
 
     first = runner.run(skip=(), **pull_request)
     commented = team.comments.all()
-    team.project.sweep(4)
-    team.repository.commit()
+    team.ann.sweep(4)
+    team.push()
     runner.shell("git pull --quiet", {})
     second = runner.run(skip=INSTALLED, **pull_request)
     planned = dict(runner.outputs)
@@ -201,12 +152,12 @@ def test_a_pull_request_gets_one_comment_and_a_merge_makes_what_it_said(
     # A machine that has never seen any of it knows that all is made, and says so in the comment.
     assert another.outputs["changes"] == "false"
     assert ["### Plan: nothing to do" in each for each in team.comments.all()] == [True]
-    assert not Path(f"/proc/{agent}").exists()
+    assert not alive(int(agent))
 
 
 def test_a_shared_state_that_cannot_be_reached_ends_the_job(team: Team) -> None:
     team.configure(state={"target": "gpu"})
-    team.repository.commit()
+    team.push()
     runner = team.runner()
 
     code = runner.run(skip=INSTALLED, comment="true")
@@ -216,9 +167,9 @@ def test_a_shared_state_that_cannot_be_reached_ends_the_job(team: Team) -> None:
     assert team.comments.all() == []
 
 
-def test_work_that_takes_longer_goes_on_after_the_job(team: Team, agents: None) -> None:
-    team.project.sweep(2, "They HANG")
-    team.repository.commit()
+def test_work_that_takes_longer_goes_on_after_the_job(team: Team) -> None:
+    team.ann.sweep(2, "They HANG")
+    team.push()
     runner = team.runner()
 
     code = runner.run(skip=INSTALLED, apply="true", timeout="1s", **team.secrets())
@@ -232,8 +183,8 @@ def test_work_that_takes_longer_goes_on_after_the_job(team: Team, agents: None) 
 
 
 def test_a_mistake_annotates_the_file_and_ends_the_job(team: Team) -> None:
-    team.project.job.write_text(team.project.job.read_text().replace('"prompts"', '"promts"'))
-    team.repository.commit()
+    team.ann.job.write_text(team.ann.job.read_text().replace('"prompts"', '"promts"'))
+    team.push()
     runner = team.runner()
 
     code = runner.run(skip=INSTALLED, comment="true", apply="true")
@@ -244,9 +195,9 @@ def test_a_mistake_annotates_the_file_and_ends_the_job(team: Team) -> None:
     assert team.stand_in.made() == []
 
 
-def test_a_run_that_fails_ends_the_job(team: Team, agents: None) -> None:
-    team.project.sweep(1, "They FAIL")
-    team.repository.commit()
+def test_a_run_that_fails_ends_the_job(team: Team) -> None:
+    team.ann.sweep(1, "They FAIL")
+    team.push()
 
     for name, timeout in (("one", ""), ("two", "5m")):
         runner = team.runner(name)
@@ -277,20 +228,19 @@ def test_an_input_is_never_a_command_and_never_an_option(team: Team, name: str) 
         assert list(runner.checkout.rglob("pwned")) == []
 
 
-def test_gitlab_gets_one_note_and_a_merge_makes_what_it_said(team: Team, agents: None) -> None:
+def test_gitlab_gets_one_note_and_a_merge_makes_what_it_said(team: Team) -> None:
     jobs = documented(GITLAB)
     team.configure(state={"target": "gpu"})
-    team.repository.commit()
-    team.repository.git("switch", "--quiet", "--create", "sweep")
-    team.project.sweep(3)
-    team.repository.commit()
+    team.push()
+    team.ann.sweep(3)
+    team.push("sweep")
     runner = team.runner()
     secrets = {name: runner.temp / name for name in ("GPU_SSH_KEY", "GPU_KNOWN_HOSTS")}
     given = team.secrets()
     secrets["GPU_SSH_KEY"].write_text(given["ssh_key"])
     secrets["GPU_KNOWN_HOSTS"].write_text(given["known_hosts"])
     (runner.home / ".ssh").mkdir(mode=0o700)
-    (runner.home / ".ssh" / "config").write_text(given["ssh_config"])
+    (runner.home / ".ssh" / "config").write_text(team.ssh_config())
     env = {
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
         "CI_API_V4_URL": "https://git.example.org/api/v4",

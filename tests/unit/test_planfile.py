@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmos_jobs import planfile
+from cosmos_jobs import plan, planfile
 from cosmos_jobs.errors import InvalidFiles
 from cosmos_jobs.model import Estimate, Planned, Selection, State
 from tests.unit.examples import PLAIN, parsed, planned, record, runs, snapshot
@@ -94,12 +94,23 @@ def test_the_first_write_to_a_store_does_not_matter() -> None:
     assert moved(empty, NOW) == []
 
 
-def test_a_run_that_somebody_made_meanwhile_makes_a_plan_stale() -> None:
-    known = snapshot([record(each, State.SUCCEEDED) for each in NOW.desired[:1]])
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.RUNNING])
+def test_a_run_that_others_made_or_are_making_is_only_not_started(state: State) -> None:
+    known = snapshot([record(each, state) for each in NOW.desired[:1]])
 
     now = planned([parsed(PLAIN)], known)
 
-    assert moved(NOW, now) == ["x/golden/pier-default: no longer to be started"]
+    assert len(plan.starts(now.plan)) == 1
+    assert moved(NOW, now) == []
+
+
+def test_a_run_whose_output_is_gone_makes_a_plan_stale() -> None:
+    made = [record(each, State.SUCCEEDED) for each in NOW.desired]
+    saved = planned([parsed(PLAIN)], snapshot(made))
+
+    assert moved(saved, NOW) == [
+        "x/golden/pier-default, x/golden/street-default: not in the saved plan"
+    ]
 
 
 def test_an_edited_job_file_makes_a_plan_stale_and_few_runs_are_named() -> None:

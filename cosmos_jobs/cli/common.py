@@ -18,7 +18,7 @@ from cosmos_jobs.errors import CosmosJobsError, HostError, UsageError
 from cosmos_jobs.model import CONNECT_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from cosmos_jobs.model import Diagnostic
+    from cosmos_jobs.model import Diagnostic, Record
     from cosmos_jobs.operations import WorkflowOperations
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -59,7 +59,8 @@ def complete_ids(
 ) -> list[CompletionItem]:
     """Offer the ids in the store that begin as typed."""
     try:
-        known = operations(context.params.get("project"), offline=True).store.snapshot()
+        ops = operations(context.params.get("project"), offline=True, asking=False)
+        known = ops.store.snapshot()
     except CosmosJobsError:
         return []
     prompts = {key: known.prompts[key].name for key in known.prompts if key.startswith(incomplete)}
@@ -179,12 +180,14 @@ def operations(
     paths: Sequence[str] = (),
     *,
     offline: bool = False,
+    asking: bool = True,
     connect_timeout: float = CONNECT_TIMEOUT_S,
 ) -> WorkflowOperations:
     """Return the operations of the project in a folder, or around the working directory.
 
     Outside of any project it is the one around the first of `paths`. Commands
     that only read say `offline`: a shared state that is out of reach is the last copy.
+    Without `asking` it is so whenever there is one.
     """
     from cosmos_jobs import project as projects
     from cosmos_jobs.operations import WorkflowOperations
@@ -194,6 +197,7 @@ def operations(
         projects.load(root),
         lambda line: click.echo(line, err=True),
         offline=offline,
+        asking=asking,
         connect_timeout_s=connect_timeout,
     )
     # The shell's completion has no context.
@@ -250,14 +254,15 @@ def tell_traffic(traffic: Iterable[str], *, verbose: bool) -> None:
         click.echo(line, err=True)
 
 
-def tell_left(ops: WorkflowOperations, run_ids: Collection[str]) -> None:
-    """Say what goes on elsewhere after Ctrl-C, and what to type about it."""
+def tell_left(ops: WorkflowOperations, run_ids: Collection[str]) -> list[Record]:
+    """Say what goes on elsewhere after Ctrl-C, and what to type about it; return the runs."""
     wanted = set(run_ids)
     known = ops.store.snapshot()
+    records = [known.runs[run_id] for run_id in dict.fromkeys(run_ids) if run_id in known.states]
     left = [lane for lane in ops.in_flight() if wanted.intersection(known.batches[lane.batch].runs)]
     if not left:
         click.echo("Stopped. What was made is kept; the same command goes on.", err=True)
-        return
+        return records
     runs = sum(lane.runs - lane.done for lane in left)
     hosts = ", ".join(sorted({lane.host or lane.target for lane in left}))
     click.echo(
@@ -265,6 +270,7 @@ def tell_left(ops: WorkflowOperations, run_ids: Collection[str]) -> None:
         "  re-attach: cosmos-jobs watch      stop them: cosmos-jobs cancel --all",
         err=True,
     )
+    return records
 
 
 def warn(problems: Sequence[Diagnostic], *, quiet: bool = False) -> None:

@@ -110,7 +110,7 @@ def _watching(
             with progress.lanes(place, len(runs), quiet=quiet, verbose=verbose) as notify:
                 yield notify
     except KeyboardInterrupt:
-        common.tell_left(ops, runs)
+        report.interrupted(common.tell_left(ops, runs))
         raise
 
 
@@ -132,16 +132,22 @@ def fetch_command(
 
     It looks once at what is in flight, starts nothing and waits for nothing.
     Videos that were made and are not in outputs/ are fetched from where
-    outputs are published, or if their machine still has them.
+    outputs are published, or if their machine still has them. Of a job file,
+    also what others have published and no machine here knows of.
 
     \b
     Examples:
       cosmos-jobs fetch
       cosmos-jobs fetch jobs/sunsets.yaml
     """
-    from cosmos_jobs.render import progress
+    from cosmos_jobs.render import plans, progress
 
     ops = common.operations(project, connect_timeout=connect_timeout)
+    taken = 0
+    job_files = [each for each in names if Path(each).is_file()]
+    if job_files and ops.project.published:
+        with progress.lanes(lambda run: None, 0, quiet=quiet, verbose=verbose) as notify:
+            taken = ops.take_published(job_files, notify, connect_timeout_s=connect_timeout)
     runs = ops.select(names, IN_FLIGHT | {State.SUCCEEDED})
     before = set(ops.select(names, IN_FLIGHT))
     lost = ops.lost_videos(runs)
@@ -152,8 +158,15 @@ def fetch_command(
     now = Followed(
         tuple(each for each in done.records if each.run.id in before), done.troubles, done.traffic
     )
-    if not quiet and not before and not lost:
+    left = len(ops.lost_videos(runs))
+    came = taken + len(lost) - left
+    if not quiet and came:
+        common.echo(f"Fetched {plans.plural(came, 'video')} made before.")
+    elif not quiet and not before and not left:
         common.echo("Nothing to fetch.")
+    if left and not done.troubles:
+        where = "where they were made or published"
+        click.echo(f"{plans.plural(left, 'video')} could not be had {where}", err=True)
     _end(now, Path(ops.project.root), quiet=quiet, verbose=verbose)
 
 

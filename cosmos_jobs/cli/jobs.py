@@ -427,7 +427,8 @@ def perform(
                 with_logs=options.logs,
             )
     except KeyboardInterrupt:
-        common.tell_left(ops, [each.run.id for each in planned.desired])
+        left = common.tell_left(ops, [each.run.id for each in planned.desired])
+        options.report.interrupted(left)
         raise
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import click
 from cosmos_jobs import cli, files
 from cosmos_jobs.cli import common
 from cosmos_jobs.errors import CosmosJobsError, HostError, InvalidFiles
-from cosmos_jobs.model import Applied, Diagnostic, Followed
+from cosmos_jobs.model import Applied, Diagnostic, Followed, Record
 
 if TYPE_CHECKING:
     from cosmos_jobs.render.events import Stream
@@ -36,6 +36,8 @@ class Report:
     stream: Stream | None = None
     junit: Path | None = None
     written: bool = False
+    left: tuple[Record, ...] = ()
+    """What was followed when the user interrupted."""
 
     def applied(self, applied: Applied) -> None:
         """Tell what came of an apply."""
@@ -53,6 +55,12 @@ class Report:
             self.stream.followed(done)
         self._write(junit.followed(done) if self.junit else b"")
 
+    def interrupted(self, records: Iterable[Record]) -> None:
+        """Take how far runs had come into the reports of a command that is interrupted."""
+        self.left = tuple(records)
+        if self.stream:
+            self.stream.followed(Followed(self.left, (), ()))
+
     def failed(self, verdict: Verdict) -> None:
         """Tell why a command has ended early."""
         from cosmos_jobs.render import junit
@@ -60,7 +68,8 @@ class Report:
         if self.stream:
             self.stream.error(verdict.message, verdict.hint, verdict.exit_code, verdict.problems)
         if not self.written:
-            self._write(junit.refused(verdict.message, verdict.hint) if self.junit else b"")
+            said = junit.refused(verdict.message, verdict.hint, self.left) if self.junit else b""
+            self._write(said)
 
     def _write(self, data: bytes) -> None:
         if self.junit:

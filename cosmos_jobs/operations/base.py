@@ -40,16 +40,23 @@ class Base:
         say: Callable[[str], None] = lambda line: None,
         *,
         offline: bool = False,
+        asking: bool = True,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         """Take a project; `say` gets what people should know of a shared state.
 
-        With `offline` its last copy is read when it is out of reach; else that
-        is tried for `connect_timeout_s`.
+        With `offline` its last copy is read when it is out of reach, without
+        `asking` in any case; else that is tried for `connect_timeout_s`.
         """
         self.project = settings
         client = settings.client if settings.state else ""
-        file = state_file(settings, say, offline=offline, connect_timeout_s=connect_timeout_s)
+        file = state_file(
+            settings,
+            say,
+            offline=offline,
+            asking=asking,
+            connect_timeout_s=connect_timeout_s,
+        )
         self.store = Store(file, client)
         self.outputs = Outputs(settings.outputs)
         self._say = say

@@ -195,6 +195,9 @@ class Flight(JobFiles):
             else:
                 job = files.get(self._relative(name), name) if name else ""
                 if job and job not in jobs:
+                    if Path(name).is_file():
+                        hint = f"make them: cosmos-jobs apply {name}"
+                        raise UsageError(f"none of the runs of {name} is known here", hint=hint)
                     near = difflib.get_close_matches(name, [*jobs, *files], 1)
                     raise UsageError(
                         f"there is no run, job or job file `{name}`",

@@ -273,6 +273,35 @@ class JobFiles(Enhancing):
         finally:
             await reconciler.close()
 
+    def take_published(
+        self,
+        paths: Sequence[str],
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> int:
+        """Take what others have published of the runs that job files ask for.
+
+        Nothing is started. Returns how many runs came; raises as `plan` does.
+        """
+        planned = self.plan(Selection(tuple(paths)))
+        reconciler = self._reconciler(notify, connect_timeout_s)
+        return wait(self._take(reconciler, planned))
+
+    async def _take(self, reconciler: Reconciler, planned: Planned) -> int:
+        from cosmos_jobs.reconcile import Until
+
+        try:
+            came = await reconciler.bring(plan.taken(planned.plan))
+            desired = tuple(each for each in planned.desired if each.run.id in came)
+            made = replace(planned.plan, changes=())
+            mine = replace(planned, desired=desired, plan=made)
+            await self._round(reconciler, mine, {}, (), Until.LOOKED)
+            self._outcome(mine, came, frozenset(), reconciler, frozenset())
+            return len(came)
+        finally:
+            await reconciler.close()
+
     async def _carry_out(
         self, reconciler: Reconciler, planned: Planned, canary: int, until: Until
     ) -> Applied:

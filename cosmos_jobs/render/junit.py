@@ -32,23 +32,27 @@ def applied(applied: Applied) -> bytes:
 
 def followed(done: Followed) -> bytes:
     """Return a report of runs that were in flight, a suite for each job that asks for them."""
+    return _written(_by_job(done.records))
+
+
+def refused(message: str, hint: str = "", records: Sequence[Record] = ()) -> bytes:
+    """Return the report of a command that ended early: how far runs had come, and an error."""
+    root = _by_job(records)
+    case = Element("testcase", classname=NAME, name="apply", time="0")
+    _told(case, "error", message, f"{message}\n{hint}")
+    _suite(root, NAME, [case])
+    return _written(root)
+
+
+def _by_job(records: Sequence[Record]) -> Element:
     cases: dict[str, list[Element]] = {}
-    for record in done.records:
+    for record in records:
         for job, place in (record.jobs or {NAME: record.run.id}).items():
             cases.setdefault(job, []).append(_case(job, place, record))
     root = Element("testsuites", name=NAME)
     for job, members in cases.items():
         _suite(root, job, members)
-    return _written(root)
-
-
-def refused(message: str, hint: str = "") -> bytes:
-    """Return the report of an apply that ended before it could say what came of runs."""
-    root = Element("testsuites", name=NAME)
-    case = Element("testcase", classname=NAME, name="apply", time="0")
-    _told(case, "error", message, f"{message}\n{hint}")
-    _suite(root, NAME, [case])
-    return _written(root)
+    return root
 
 
 def _case(job: str, place: str, record: Record | None) -> Element:

@@ -22,21 +22,30 @@ class Copied(Wrapped):
     """A shared state of which a copy is kept in `path`, a file that can be deleted at any time.
 
     With `offline`, readers get the copy when the state is out of reach; it is
-    told how old that is, once.
+    told how old that is, once. Without `asking` they get it in any case, if there
+    is one.
     """
 
     def __init__(
-        self, file: StateFile, path: Path, offline: Callable[[str], None] | None = None
+        self,
+        file: StateFile,
+        path: Path,
+        offline: Callable[[str], None] | None = None,
+        *,
+        asking: bool = True,
     ) -> None:
         super().__init__(file)
         self._path = path
         self._offline = offline
         self._told = False
         self._away_until = 0.0
+        self._asking = asking
 
     def read(self, mark: str) -> Content | None:
         """Return the state; the copy when it is still that, or where nothing else is to be had."""
         copy = None if mark else self._copy()
+        if copy and not self._asking:
+            return copy
         try:
             if time.monotonic() < self._away_until:
                 return copy

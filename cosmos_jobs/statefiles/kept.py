@@ -22,18 +22,20 @@ def state_file(
     say: Callable[[str], None],
     *,
     offline: bool = False,
+    asking: bool = True,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> StateFile:
     """Return the project's state file; `say` gets lines for people.
 
-    With `offline` readers of a shared one that is out of reach get the last copy;
-    others try for `connect_timeout_s`.
+    With `offline` readers of a shared one that is out of reach get the last copy,
+    without `asking` in any case; others try for `connect_timeout_s`.
     """
     if not project.state:
         return _local(project)
     path = project.cache / COPY
     timeout_s = OFFLINE_TIMEOUT_S if offline else connect_timeout_s
-    shared = Copied(_shared(project, say, timeout_s), path, say if offline else None)
+    told = say if offline else None
+    shared = Copied(_shared(project, say, timeout_s), path, told, asking=asking)
     return Moving(shared, project.store, say)
 
 

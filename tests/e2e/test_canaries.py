@@ -16,8 +16,10 @@ import pytest
 from tests.completions import Reply, serving
 from tests.fixtures_ssh import Servers
 from tests.integration.test_changes import Repository
+from tests.objects import BUCKET, SECRET, ObjectServer
 from tests.remote import Remote, StandIn, target
 from tests.servers import Home
+from tests.shelves import Objects
 
 CANARIES = {
     # Of no shape that anything could know it by.
@@ -38,7 +40,7 @@ IN_LOG = {
 """What the engine says beside the values of its own variables."""
 
 IN_REMOTE = "canary-in-a-remote"
-EVERY = (*CANARIES.values(), *IN_LOG, IN_REMOTE)
+EVERY = (*CANARIES.values(), *IN_LOG, IN_REMOTE, SECRET)
 
 WRAPPER = """\
 #!/bin/sh
@@ -81,7 +83,8 @@ class Trap:
             "targets": {"gpu": target(["gpu-1"], self.root, installation)},
             "enhancers": {"server": enhancer},
         }
-        settings |= {"state": {"target": "gpu"}} if shared else {}
+        if shared:
+            settings |= {"state": {"target": "gpu"}, "outputs": {"url": f"s3://{BUCKET}/canaries"}}
         (self.project.root / "cosmos-jobs.yaml").write_text(json.dumps(settings))
 
     def run(self, *arguments: str, **env: str) -> str:
@@ -92,13 +95,18 @@ class Trap:
         self.said[" ".join(arguments)] = said
         return said
 
+    def secrets(self) -> tuple[str, ...]:
+        """Return all that must be nowhere; of the private key, a line."""
+        return (*EVERY, self.home.key.read_text().splitlines()[1])
+
     def written(self) -> dict[str, bytes]:
         """Return all that was said, and every file of the project, the home and the host."""
         found = {f"what `{words}` said": said.encode() for words, said in self.said.items()}
         for folder in (self.project.root, self.root, self.home.folder):
             for path in folder.rglob("*"):
                 # Where secrets were planted; and what an engine itself has written on its machine.
-                planted = ".git" in path.parts or (path.name == "log" and self.root in path.parents)
+                planted = ".git" in path.parts or path == self.home.key
+                planted |= path.name == "log" and self.root in path.parents
                 if path.is_file() and not planted:
                     found[str(path)] = path.read_bytes()
         return found
@@ -124,7 +132,9 @@ def trap(tmp_path: Path, ssh_home: Home, ssh_servers: Servers) -> Trap:
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
-def test_no_secret_is_in_anything_that_is_written(trap: Trap, tmp_path: Path, shared: bool) -> None:
+def test_no_secret_is_in_anything_that_is_written(
+    trap: Trap, tmp_path: Path, objects: ObjectServer, shared: bool
+) -> None:
     key = CANARIES["NVIDIA_API_KEY"]
     replies = Reply(status=401, error=f"Incorrect API key provided: {key}")
     repository = Repository(trap.project.root)
@@ -188,14 +198,18 @@ def test_no_secret_is_in_anything_that_is_written(trap: Trap, tmp_path: Path, sh
     assert "starting with ***" in told
     assert "NGC_API_KEY=***" in told
     assert "Incorrect API key provided: ***" in told
+    published = Objects(objects, "canaries")
+    names = [*published.names("files"), *published.names("runs")]
+    assert bool(names) == shared
+    written = {**trap.written(), **{name: published.read(name) for name in names}}
     found = [
         f"{secret!r} in {place}"
-        for place, content in trap.written().items()
-        for secret in EVERY
+        for place, content in written.items()
+        for secret in trap.secrets()
         if any(shape in content for shape in shapes(secret))
     ]
     assert found == []
-    assert len(trap.written()) > 60
+    assert len(written) > 60
 
 
 def test_the_search_finds_a_secret_in_every_shape(trap: Trap) -> None:

@@ -162,6 +162,22 @@ def test_fetch_brings_what_the_gpu_host_no_longer_has(pair: Pair) -> None:
     assert "Nothing to fetch" in pair.bob.run("fetch").stdout
 
 
+def test_a_job_files_published_runs_are_fetched_without_a_state_in_common(pair: Pair) -> None:
+    unknown = pair.bob.run("fetch", "jobs/small.yaml", exit_code=2).stderr
+    pair.ann.sweep(1)
+    pair.ann.run("apply", "jobs/small.yaml")
+
+    said = pair.bob.run("fetch", "jobs/small.yaml").stdout
+
+    assert "none of the runs of jobs/small.yaml is known here" in unknown
+    assert said == "Fetched 1 video made before.\n"
+    assert pair.videos(pair.bob) == pair.videos(pair.ann) != {}
+    assert [*(pair.bob.root / "outputs" / "small").rglob("*.mp4")] != []
+    assert pair.bob.summary("jobs/small.yaml") == {"keep": 1, "create": 1}
+    assert pair.bob.run("fetch", "jobs/small.yaml").stdout == "Nothing to fetch.\n"
+    assert len(pair.stand_in.made()) == 1
+
+
 def test_control_maps_in_folders_come_too(objects: ObjectServer, tmp_path: Path) -> None:
     ann, bob = Project(tmp_path / "ann"), Project(tmp_path / "bob")
     film(ann.root / "clips" / "a" / "color.mp4", seed=1)

@@ -224,13 +224,19 @@ def test_fetch_collects_what_is_made_and_brings_back_what_was_deleted(lab: Lab) 
     for each in (lab.project.root / "outputs").rglob("*.mp4"):
         each.unlink()
 
-    lab.project.run("fetch", "small")
+    said = lab.project.run("fetch", "small").stdout
 
+    assert said == "Fetched 2 videos made before.\n"
     assert lab.states() == ["succeeded", "succeeded"]
     assert [each.read_bytes() for each in videos] == before
     assert len(list((lab.project.root / "outputs" / "small").rglob("*.mp4"))) == 2
     assert len(lab.stand_in.lines("begin")) == 2
     assert "2 up to date" in lab.project.run("apply").stdout
+    shutil.rmtree(lab.root)
+    videos[0].unlink()
+    gone = lab.project.run("fetch", "small")
+    assert "1 video could not be had" in gone.stderr
+    assert gone.stdout == ""
 
 
 # --- where time is short: continuous integration --------------------------------------------

@@ -18,6 +18,8 @@ from tests.objects import BUCKET, SECRET, ObjectServer
 from tests.remote import Remote, StandIn, target
 from tests.servers import Home, Proxy, Server
 
+from .test_cli import completed
+
 
 class Team:
     """Two clones of a project that share a state; runs are made on one GPU host."""
@@ -227,6 +229,17 @@ def test_a_host_that_does_not_answer_is_told_with_the_age_of_the_copy(
     assert "A pier in fog" in read.stdout
     assert "no contact with gpu" in read.stderr
     assert "as it was less than a minute ago" in read.stderr
+
+
+def test_ids_are_completed_without_asking_the_host(
+    tmp_path: Path, ssh_home: Home, server: Server
+) -> None:
+    team = Team(tmp_path, ssh_home, {"target": "gpu"})
+    team.ann.run("create", "prompt", "A pier in fog", "clips/a")
+    prompt = orjson.loads(team.ann.run("list", "prompts", "--format", "json").stdout)[0]["id"]
+    server.stop()
+
+    assert completed(team.ann, "show", "ps_") == [prompt]
 
 
 def test_no_credentials_are_left_anywhere(

@@ -71,6 +71,18 @@ def test_what_others_wrote_replaces_the_copy(shared: Shared, copy: Path, said: l
     assert len(Store(Copied(shared, copy, said.append)).snapshot().runs) == 2
 
 
+def test_who_does_not_ask_gets_the_copy_once_there_is_one(shared: Shared, copy: Path) -> None:
+    put(Store(shared), record(1))
+    assert len(Store(Copied(shared, copy, asking=False)).snapshot().runs) == 1
+    put(Store(shared), record(2))
+    shared.asked.clear()
+
+    known = Store(Copied(shared, copy, asking=False)).snapshot()
+
+    assert len(known.runs) == 1
+    assert shared.asked == []
+
+
 @pytest.mark.parametrize(
     ("age_s", "words"),
     [(30, "less than a minute"), (60, "1 minute"), (7_300, "2 hours"), (2e5, "2 days")],

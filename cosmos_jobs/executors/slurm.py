@@ -34,6 +34,7 @@ ANSWER_S = 20
 AWAY_PAUSE_S = (2.0, 30.0)
 AWAY_PATIENCE_S = 900.0
 CANCEL_S = 120
+SCRIPT_S = 180
 FILES_LATE_S = 60.0
 """How long a shared folder may take to show what a node has written."""
 
@@ -43,6 +44,7 @@ _AWAY = re.compile(
 )
 _BUSY = "somebody else"
 _TEMPORARY = 75
+_ASKING = "ask Slurm for its limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +139,25 @@ class SlurmExecutor(Folders):
 
     async def _cluster(self) -> _Cluster:
         if self._known is None:
-            partition = self._slurm.partition.split(",")[0]
-            functions = f"patience={ANSWER_S}\n{_lib()}"
-            said = await self._insist(
-                scripts.script("slurm/limits", {"partition": partition}, functions),
-                "ask Slurm for its limits",
-            )
-            self._known = _limits(said)
+            self._known = _limits(await self._insist(self._asking(), _ASKING))
         return self._known
 
-    async def _insist(self, script: str, what: str, timeout_s: float = 180) -> str:
+    async def _has_accounting(self) -> bool | None:
+        """Return whether there are books of what has ended; None while the controller is away."""
+        if self._known is None:
+            done = await self._done(self._asking(), SCRIPT_S)
+            if done.exit_code == _TEMPORARY:
+                return None
+            self._known = _limits(self._answer(done, _ASKING))
+        return self._known.has_accounting
+
+    def _asking(self) -> str:
+        """Return the script that asks what the cluster allows."""
+        partition = self._slurm.partition.split(",")[0]
+        functions = f"patience={ANSWER_S}\n{_lib()}"
+        return scripts.script("slurm/limits", {"partition": partition}, functions)
+
+    async def _insist(self, script: str, what: str, timeout_s: float = SCRIPT_S) -> str:
         """Run a script, again as long as Slurm's controller is away; return what it prints.
 
         Raises HostError when it refuses, or stays away for AWAY_PATIENCE_S.
@@ -212,9 +223,10 @@ class SlurmExecutor(Folders):
         """Return what Slurm is asked now, "" for nothing."""
         if time.monotonic() - self._asked_at < self._pause_s:
             return ""
-        if not self._missing:
+        if not self._missing or (has_books := await self._has_accounting()) is None:
+            # Of a controller that is away the queue tells just that.
             return "queue"
-        return "sacct" if (await self._cluster()).has_accounting else "scontrol"
+        return "sacct" if has_books else "scontrol"
 
     def _learn(
         self,

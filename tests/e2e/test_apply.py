@@ -300,6 +300,8 @@ def test_a_saved_plan_is_applied_and_refused_once_it_is_stale(project: Project) 
     project.run("plan", "--out", "all.plan")
 
     project.run("apply", "golden.plan")
+    assert len(project.made()) == 4
+    project.edit("golden hour", "noon")
     refused = project.run("apply", "all.plan", exit_code=1)
 
     assert len(project.made()) == 4

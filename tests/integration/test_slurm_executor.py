@@ -518,6 +518,21 @@ GONE = '[ "$1" != --noheader ] || exit 0\nexec "$real" "$@"'
 """A squeue that lists nothing."""
 
 
+def test_a_look_waits_for_no_controller(
+    slurm: Cluster, bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    submit(bench, [BATCH])
+    began(bench)
+    away = 'echo "slurm_load_ctl_conf error: Unable to contact slurm controller" >&2; exit 1'
+    pretend(tmp_path / "bin", monkeypatch, squeue=GONE, scontrol=away, sacct="exit 9")
+    fresh = Bench(LocalHost(), bench.root, Slurm())
+
+    status = fresh.poll()
+    fresh.quit()
+
+    assert status.life is Life.RUNNING
+
+
 @pytest.mark.parametrize(
     ("state", "life", "fault"),
     [

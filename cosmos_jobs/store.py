@@ -144,21 +144,26 @@ class Store:
                 raise
             return _EMPTY
 
-    def _landed(self, tables: Tables, tried: Mapping[str, tuple[int, object]]) -> str | None:
-        """Return which of our writes was written after all, if one was; it is one at most."""
+    def _landed(self, tables: Tables, tried: dict[str, tuple[int, _Result]]) -> str | None:
+        """Return which of our writes was written after all, if one was; it is one at most.
+
+        Forget those that can no longer be: another write is in their place.
+        """
         if not tried:
             return None
         meta = tables["meta"]["store"]
         known = meta.get("writes", ())
-        for write in tried:
+        for write, (serial, _) in list(tried.items()):
             if write in known:
                 return write
-        if meta["serial"] - min(serial for serial, _ in tried.values()) >= len(known):
-            raise StoreError(
-                f"{self.file.name} has moved on so far that it does not tell"
-                " whether the last change was written",
-                hint="look, then repeat: cosmos-jobs status",
-            )
+            if meta["serial"] - serial >= len(known):
+                raise StoreError(
+                    f"{self.file.name} has moved on so far that it does not tell"
+                    " whether the last change was written",
+                    hint="look, then repeat: cosmos-jobs status",
+                )
+            if meta["serial"] >= serial:
+                del tried[write]
         return None
 
     def _unwritten(self, why: Unwritten) -> StoreError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from tinydb import TinyDB
 
 from cosmos_jobs.errors import StoreError
 from cosmos_jobs.model import Attempt, Batch, Output, Prompt, PromptRecord, Record, Run, State
+from cosmos_jobs.protocols import Content, Unwritten, Writing
 from cosmos_jobs.statefiles.local import LocalFile
-from cosmos_jobs.store import FORMAT, Store, Transaction
+from cosmos_jobs.statefiles.wrapped import Wrapped
+from cosmos_jobs.store import FORMAT, REMEMBERED, Store, Transaction
 
 PROMPT = PromptRecord(
     Prompt("ps_0000000000000001", "a pier", "cartoon", {"color": "0" * 64}),
@@ -89,6 +93,47 @@ def test_each_write_is_one_serial_later_in_the_same_lineage(tmp_path: Path) -> N
 
     assert [serial for _, serial in seen] == [1, 2, 3]
     assert len({lineage for lineage, _ in seen}) == 1
+
+
+class Unlucky(Wrapped):
+    """A file whose first writes are lost on their way, while others write a lot."""
+
+    def __init__(self, file: LocalFile, losses: int) -> None:
+        super().__init__(file)
+        self.losses = losses
+        self._others = Store(file.path)
+
+    @contextmanager
+    def writing(self, mark: str) -> Iterator[Writing]:
+        if not self.losses:
+            with self._file.writing(mark) as writing:
+                yield writing
+            return
+        try:
+            with self._file.writing(mark) as writing:
+                yield _Lost(writing.found)
+        finally:
+            self.losses -= 1
+            for number in range(REMEMBERED - 56):
+                put(self._others, record(100 + self.losses * REMEMBERED + number))
+
+
+class _Lost:
+    def __init__(self, found: Content | None) -> None:
+        self.found = found
+
+    def write(self, data: bytes) -> str:
+        raise Unwritten("the connection was cut")
+
+
+def test_a_change_that_is_lost_again_and_again_is_made_once_however_much_others_write(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state.json"
+
+    put(Store(Unlucky(LocalFile(path), losses=3)), record(1))
+
+    assert len(Store(path).snapshot().runs) == 3 * (REMEMBERED - 56) + 1
 
 
 def test_a_transaction_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:

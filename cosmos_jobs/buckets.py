@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import threading
 import time
@@ -65,11 +66,13 @@ class Bucket:
 
     def again(self, ask: Callable[[], T]) -> T:
         """Ask until there is an answer; raise StoreAway when an outage lasts too long."""
-        deadline = time.monotonic() + self._patience_s
+        deadline = math.inf
         for number in itertools.count():
             try:
                 return ask()
             except StoreAway:
+                # An outage begins when it is met: what was asked may have gone on for long.
+                deadline = min(deadline, time.monotonic() + self._patience_s)
                 pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2.0**number)  # noqa: S311
                 if time.monotonic() + pause > deadline:
                     raise

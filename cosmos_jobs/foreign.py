@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -239,6 +240,8 @@ def _are_files(files: Any, output: Output) -> bool:
     return (
         _is_mapping(files)
         and all(_is_inside(name) and _is_id(_DIGEST, each) for name, each in files.items())
+        # None is a folder of another one.
+        and not any(str(each) in files for name in files for each in PurePath(name).parents)
         and files.get(output.name) == output.sha256
     )
 
@@ -247,8 +250,9 @@ def _is_inside(name: Any) -> bool:
     return (
         _is_line(name)
         and _is_path(name)
-        and name not in (outputs.MANIFEST, "log.txt")
+        and name.split("/")[0] not in (outputs.MANIFEST, "log.txt")
         and not any(part in ("", ".", "..") for part in name.split("/"))
+        and all(len(part.encode()) <= MAX_PART_BYTES for part in name.split("/"))
     )
 
 

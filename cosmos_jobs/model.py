@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from cosmos_jobs.errors import HostError
+    from cosmos_jobs.errors import CosmosJobsError
 
 Scalar: TypeAlias = str | int | float | bool | None
 Where: TypeAlias = tuple[str | int, ...]
@@ -664,7 +664,7 @@ class Applied:
     awaited: frozenset[str]
     records: tuple[Record, ...]
     held_back: frozenset[str] = frozenset()
-    troubles: tuple[HostError, ...] = ()
+    troubles: tuple[CosmosJobsError, ...] = ()
     traffic: tuple[str, ...] = ()
 
 
@@ -673,7 +673,7 @@ class Followed:
     """What became of runs that were in flight; `troubles` and `traffic` as in Applied."""
 
     records: tuple[Record, ...]
-    troubles: tuple[HostError, ...] = ()
+    troubles: tuple[CosmosJobsError, ...] = ()
     traffic: tuple[str, ...] = ()
 
 

@@ -22,7 +22,7 @@ from cosmos_jobs import adopt, lifecycle
 from cosmos_jobs.claims import Claim, Claims
 from cosmos_jobs.collect import Collector, look
 from cosmos_jobs.engines import get as engine_named
-from cosmos_jobs.errors import HostError, NoContact
+from cosmos_jobs.errors import CosmosJobsError, HostError, NoContact
 from cosmos_jobs.logs import Logs
 from cosmos_jobs.model import IN_FLIGHT, Batch, Event, Kind, Life, Record, Snapshot, State, Status
 from cosmos_jobs.orders import Orders
@@ -89,10 +89,8 @@ class Reconciler:
         self._claims = Claims(project, store, self._fleet)
         self._orders = Orders(project)
         self._logs = Logs(project.cache / "logs.json", self._tell_log) if with_logs else None
-        self._publishing = publishing
-        self._uploads: set[asyncio.Task[None]] = set()
-        # One at a time: threads are for the store, too.
-        self._upload_room = asyncio.Semaphore(1)
+        self.publishing = publishing
+        """What publishes outputs, where that is done."""
         self._collector = Collector(Outputs(project.outputs))
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
@@ -144,45 +142,6 @@ class Reconciler:
         for run_id in self._collector.due(watch):
             if run_id in run_ids:
                 await self._fetch(site, watch, run_id)
-
-    async def bring(self, run_ids: Collection[str]) -> frozenset[str]:
-        """Take what others have published of runs; return those that came whole."""
-        if not run_ids or self._publishing is None:
-            return frozenset()
-        return await asyncio.to_thread(self._publishing.bring, run_ids)
-
-    async def bring_published(self, run_ids: Collection[str]) -> frozenset[str]:
-        """Take what is published of runs of which it is not known whether they are."""
-        if not run_ids or self._publishing is None:
-            return frozenset()
-        return await self.bring(await asyncio.to_thread(self._publishing.find, run_ids))
-
-    async def publish_missing(self, run_ids: Iterable[str]) -> None:
-        """Publish what earlier commands could not."""
-        await self._uploaded()
-        if self._publishing:
-            await asyncio.to_thread(self._publishing.publish_missing, run_ids)
-
-    def _publish(self, run_id: str) -> None:
-        """Publish a run that has arrived; nobody waits for that."""
-        if self._publishing:
-            task = asyncio.create_task(self._upload(self._publishing, run_id))
-            self._uploads.add(task)
-
-    async def _upload(self, publishing: Publishing, run_id: str) -> None:
-        async with self._upload_room:
-            await asyncio.to_thread(publishing.publish, run_id)
-
-    def _drop_uploads(self) -> None:
-        """Leave to a later command what is not published yet."""
-        for task in self._uploads:
-            task.cancel()
-        self._uploads.clear()
-
-    async def _uploaded(self) -> None:
-        tasks = [*self._uploads]
-        self._uploads.clear()
-        await asyncio.gather(*tasks)
 
     async def log(self, batch: Batch, tell: Callable[[bytes], None], *, follow: bool) -> None:
         """Tell a batch's log part by part, with `follow` until it has ended."""
@@ -243,7 +202,8 @@ class Reconciler:
                 await asyncio.sleep(max(TICK_S, pause))
         except asyncio.CancelledError:
             self._say("stopping; Ctrl-C again quits at once")
-            self._drop_uploads()
+            if self.publishing:
+                self.publishing.drop()
             await self._dismiss()
             await self._stop(everywhere=False)
             raise
@@ -259,19 +219,19 @@ class Reconciler:
                     async with asyncio.timeout(STOP_TIMEOUT_S):
                         await site.executor.release(batches)
         await self._fleet.close()
-        if self._publishing:
-            await self._uploaded()
-            await asyncio.to_thread(self._publishing.close)
+        if self.publishing:
+            await self.publishing.close()
         if self._logs:
             await self._look()
             known = self._known.batches.values()
             self._logs.forget({batch.id for batch in known if batch.done})
 
-    def troubles(self) -> tuple[HostError, ...]:
-        """Return why machines were left alone."""
+    def troubles(self) -> tuple[CosmosJobsError, ...]:
+        """Return why machines were left alone, and why something is not published or taken."""
         troubles = [site.trouble for site in self._fleet.all() if site.trouble]
         lost = {error.message: error for error in self._homeless.values()}
-        return (*troubles, *lost.values())
+        published = self.publishing.troubles() if self.publishing else ()
+        return (*troubles, *lost.values(), *published)
 
     def traffic(self) -> tuple[str, ...]:
         """Return what went over each connection."""
@@ -434,8 +394,8 @@ class Reconciler:
         prompt = self._known.prompts[record.run.prompt_id]
         try:
             await self._collector.fetch(site, watch, record, prompt)
-            if run_id in watch.outputs:
-                self._publish(run_id)
+            if self.publishing and run_id in watch.outputs:
+                self.publishing.publish(run_id)
             self._fleet.welcome(site)
         except HostError as error:
             self._leave(site, error, silent=True)

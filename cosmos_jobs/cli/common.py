@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cosmos_jobs import cli
-from cosmos_jobs.errors import CosmosJobsError, HostError, UsageError
+from cosmos_jobs.errors import CosmosJobsError, UsageError
 from cosmos_jobs.model import CONNECT_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -242,8 +242,8 @@ def place_of(ops: WorkflowOperations, run_id: str) -> str:
     return places(ops, [run_id])[run_id] if run_id in ops.store.snapshot().states else ""
 
 
-def tell_troubles(troubles: Iterable[HostError]) -> None:
-    """Say which machines did not do their part, and what to type next."""
+def tell_troubles(troubles: Iterable[CosmosJobsError]) -> None:
+    """Say what machines, or where outputs are published, did not do; and what to type next."""
     for error in troubles:
         cli.tell_error(cli.masked(error.message), error.hint)
 

@@ -13,7 +13,7 @@ import click
 
 from cosmos_jobs.cli import common, reports
 from cosmos_jobs.cli.reports import Report
-from cosmos_jobs.errors import HostError, UsageError
+from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import IN_FLIGHT, MAX_RUNS, Event, Followed, State
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.render.plans import plural
@@ -143,11 +143,9 @@ def fetch_command(
     from cosmos_jobs.render import plans, progress
 
     ops = common.operations(project, connect_timeout=connect_timeout)
-    taken = 0
     job_files = [each for each in names if Path(each).is_file()]
-    if job_files and ops.project.published:
-        with progress.lanes(lambda run: None, 0, quiet=quiet, verbose=verbose) as notify:
-            taken = ops.take_published(job_files, notify, connect_timeout_s=connect_timeout)
+    with progress.lanes(lambda run: None, 0, quiet=quiet, verbose=verbose) as notify:
+        taken = ops.take_published(job_files, notify, connect_timeout_s=connect_timeout)
     runs = ops.select(names, IN_FLIGHT | {State.SUCCEEDED})
     before = set(ops.select(names, IN_FLIGHT))
     lost = ops.lost_videos(runs)
@@ -329,7 +327,7 @@ def _end(done: Followed, root: Path, *, quiet: bool, verbose: bool, failing: boo
     common.tell_traffic(done.traffic, verbose=verbose)
     common.tell_troubles(done.troubles)
     if done.troubles:
-        click.get_current_context().exit(HostError.exit_code)
+        click.get_current_context().exit(done.troubles[0].exit_code)
     unmade = RETRIED | {State.BLOCKED, State.PENDING}
     if failing and any(record.state in unmade for record in done.records):
         click.get_current_context().exit(1)

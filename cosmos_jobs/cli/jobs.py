@@ -15,7 +15,7 @@ import orjson
 
 from cosmos_jobs import files, plan, planfile
 from cosmos_jobs.cli import common, reports
-from cosmos_jobs.errors import AnswerIsNo, HostError, UsageError
+from cosmos_jobs.errors import AnswerIsNo, HostError, StoreError, UsageError
 from cosmos_jobs.jobfiles import located
 from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
@@ -438,10 +438,16 @@ def conclude(applied: Applied, options: Options, *, verbose: bool) -> None:
     common.tell_troubles(applied.troubles)
     left = IN_FLIGHT | ({State.PENDING} if not applied.held_back else frozenset())
     waiting = not options.detach and any(each.state in left for each in applied.records)
-    if applied.troubles and (waiting or options.detach):
-        click.get_current_context().exit(HostError.exit_code)
-    if _failed(applied) or waiting:
-        click.get_current_context().exit(1)
+    exit_with = click.get_current_context().exit
+    codes = [each.exit_code for each in applied.troubles]
+    if HostError.exit_code in codes and (waiting or options.detach):
+        exit_with(HostError.exit_code)
+    if _failed(applied, detached=options.detach):
+        exit_with(1)
+    if StoreError.exit_code in codes:
+        exit_with(StoreError.exit_code)
+    if waiting:
+        exit_with(1)
 
 
 def _enhanced(
@@ -461,8 +467,11 @@ def _enhanced(
     return now
 
 
-def _failed(applied: Applied) -> bool:
-    failed = any(record.state in FAILED for record in applied.records)
+def _failed(applied: Applied, *, detached: bool = False) -> bool:
+    # Who detaches asks what came of what is started now, and not of what failed before.
+    ours = applied.started | applied.awaited
+    judged = (each for each in applied.records if not detached or each.run.id in ours)
+    failed = any(record.state in FAILED for record in judged)
     unknown = any(each.action is Action.UNKNOWN for each in applied.planned.plan.changes)
     return failed or unknown or bool(applied.held_back)
 

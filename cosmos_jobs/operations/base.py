@@ -81,6 +81,7 @@ class Base:
         *,
         fail_fast: bool = False,
         with_logs: bool = False,
+        is_published: bool = True,
     ) -> Reconciler:
         from cosmos_jobs.reconcile import Reconciler
 
@@ -91,17 +92,21 @@ class Base:
             connect_timeout_s=connect_timeout_s,
             fail_fast=fail_fast,
             with_logs=with_logs,
-            publishing=self._publishing(lambda line: notify(Event(Kind.NOTE, reason=line))),
+            publishing=self._publishing(notify) if is_published else None,
         )
 
-    def _publishing(self, say: Callable[[str], None]) -> Publishing | None:
+    def _publishing(self, notify: Callable[[Event], None]) -> Publishing | None:
         """Return what publishes outputs and brings those of others; None where nobody does."""
+
+        def say(line: str) -> None:
+            notify(Event(Kind.NOTE, reason=line))
+
         shelf = shelves.shelf(self.project, say, self._patience_s)
         if shelf is None:
             return None
         from cosmos_jobs.publishing import Publishing
 
-        return Publishing(shelf, self.store, self.outputs, say)
+        return Publishing(shelf, self.store, self.outputs, self.project.cache, notify)
 
     def _targets(self, name: str) -> tuple[Target, ...]:
         """Return the target of a name, or all of them; UsageError when there is none."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import jobfiles
+from cosmos_jobs import jobfiles, plan
 from cosmos_jobs import project as projects
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.model import (
@@ -20,14 +21,14 @@ from cosmos_jobs.model import (
     Snapshot,
     State,
 )
+from cosmos_jobs.operations.applying import Applying, part
 from cosmos_jobs.operations.base import unique, wait
-from cosmos_jobs.operations.jobs import JobFiles
 
 if TYPE_CHECKING:
     from cosmos_jobs.reconcile import Reconciler
 
 
-class Flight(JobFiles):
+class Flight(Applying):
     """What can be done with work in flight."""
 
     def watch(
@@ -63,6 +64,39 @@ class Flight(JobFiles):
         reconciler = self._reconciler(notify, connect_timeout_s, with_logs=with_logs)
         return self._follow(run_ids, reconciler, looking=True)
 
+    def take_published(
+        self,
+        paths: Sequence[str],
+        notify: Callable[[Event], None],
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> int:
+        """Take what others have published of job files that are not known here; start nothing.
+
+        Returns how many runs came; raises as `plan` does.
+        """
+        known = set(self.store.snapshot().jobs.values())
+        unknown = tuple(each for each in paths if self._relative(each) not in known)
+        if not unknown or not self.project.published:
+            return 0
+        from cosmos_jobs.reconcile import Until
+
+        planned = self.plan(Selection(unknown))
+        reconciler = self._reconciler(notify, connect_timeout_s)
+
+        async def take() -> int:
+            try:
+                brought = await self._bring(reconciler, planned, plan.taken(planned.plan))
+                if brought.came:
+                    here = part(planned, lambda run_id: run_id in brought.came)
+                    await self._carry_out(reconciler, here, 0, Until.LOOKED)
+                    self._outcome(here, brought.came, frozenset(), reconciler, frozenset())
+                return len(brought.came)
+            finally:
+                await reconciler.close()
+
+        return wait(take())
+
     def _follow(
         self,
         run_ids: Sequence[str],
@@ -77,13 +111,15 @@ class Flight(JobFiles):
 
         async def follow() -> Followed:
             try:
+                began = time.monotonic()
                 if looking:
-                    lost = self.lost_videos(run_ids)
-                    came = await reconciler.bring_published(lost)
-                    await reconciler.restore([each for each in lost if each not in came])
+                    await self._bring_back(reconciler, self.lost_videos(run_ids))
                 await reconciler.settle(run_ids, until, timeout_s)
-                if looking:
-                    await reconciler.publish_missing(run_ids)
+                if reconciler.publishing and looking:
+                    await reconciler.publishing.publish_missing(run_ids)
+                elif reconciler.publishing:
+                    left = timeout_s and max(0.0, timeout_s - (time.monotonic() - began))
+                    await reconciler.publishing.uploaded(left)
             finally:
                 await reconciler.close()
             return self._followed(run_ids, reconciler)

@@ -1,10 +1,9 @@
-"""Operations on job files: validate, plan, apply; and on what is upscaled without one."""
+"""Operations on job files: validate, plan, enhance; and plan what is upscaled without one."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,35 +16,27 @@ from cosmos_jobs.model import (
     CONNECT_TIMEOUT_S,
     MAX_RUNS,
     Action,
-    Applied,
     Change,
     Desired,
     Diagnostic,
     Estimate,
-    Event,
     Job,
     Planned,
-    Record,
     Selection,
     Severity,
     Snapshot,
     Source,
     State,
 )
-from cosmos_jobs.operations.base import unique, wait
+from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.enhancing import Enhancing
 from cosmos_jobs.project import Project, Target
 from cosmos_jobs.protocols import Request
 
 if TYPE_CHECKING:
-    from cosmos_jobs.reconcile import Reconciler, Until
+    pass
 
-PATIENCE = 3
-"""How often an apply takes up again what was left unfinished, while nothing gets made."""
-
-PENDING = frozenset({State.PENDING})
 UNMADE = frozenset({None, State.PENDING, State.FAILED, State.LOST, State.CANCELLED})
-UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
 
 Hashing = Callable[[str, int, int], None]
 
@@ -97,14 +88,14 @@ class JobFiles(Enhancing):
         missing = self._missing(desired, known)
         made = plan.diff(
             every,
-            _sources(jobs, desired),
+            sources(jobs, desired),
             known,
             missing=missing,
             force=selection.force,
             # What no file asks for has never left one.
             partial=bool(selection.only) or not any(job.spec.path for job in jobs),
             refused=refused,
-            published=self._published(desired, known, missing, force=selection.force),
+            published=self._published(selection, desired, known, missing),
         )
         return self._weighed(
             Planned(selection, jobs, desired, made, problems, Estimate(), ()), known
@@ -127,18 +118,19 @@ class JobFiles(Enhancing):
         return replace(planned, warnings=problems, estimate=total, refusals=refusals)
 
     def _published(
-        self, desired: Iterable[Desired], known: Snapshot, missing: Collection[str], *, force: bool
+        self,
+        selection: Selection,
+        desired: Iterable[Desired],
+        known: Snapshot,
+        missing: Collection[str],
     ) -> frozenset[str]:
-        """Return the runs whose output others have published, of those that are to be made."""
-        publishing = None if force else self._publishing(self._say)
-        if publishing is None:
+        """Return the runs whose output is published, of those that are to be made."""
+        if selection.force or selection.preview:
             return frozenset()
         ids = dict.fromkeys(each.run.id for each in desired)
         wanted = [each for each in ids if each in missing or known.states.get(each) in UNMADE]
-        try:
-            return publishing.find(wanted)
-        finally:
-            publishing.close()
+        publishing = self._publishing(lambda event: self._say(event.reason)) if wanted else None
+        return publishing.find(wanted) if publishing else frozenset()
 
     def enhance(
         self,
@@ -211,228 +203,6 @@ class JobFiles(Enhancing):
         made = unwritten.Upscaling(self.project, self.store.snapshot(), self.outputs, wish)
         job = made.job(sources, target)
         return self._planned(Selection(tuple(sources), job.target, force=force), (job,), ())
-
-    def apply(
-        self,
-        planned: Planned,
-        notify: Callable[[Event], None],
-        *,
-        max_runs: int = MAX_RUNS,
-        max_gpu_hours: float | None = None,
-        fail_fast: bool = False,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        canary: int = 0,
-        detach: bool = False,
-        with_logs: bool = False,
-    ) -> Applied:
-        """Carry a plan out, wait for all its runs, and return what came of them.
-
-        With `canary` the first runs of each kind of batch are made first, and
-        the others only if all of these succeed. Prompts that are to be enhanced are
-        so first, and those without a text are left. With `detach` it returns as
-        soon as the machines have all the work. `with_logs` tells what the
-        engines say, too. Raises AnswerIsNo, with nothing
-        started, when a limit refuses, HostError when no machine of a target
-        answers, and KeyboardInterrupt on Ctrl-C, with what was running here ended.
-        """
-        # asyncio takes 50 ms to import, and a plan needs none of it.
-        from cosmos_jobs.reconcile import Until
-
-        planned = self.enhance(planned, max_runs=max_runs, connect_timeout_s=connect_timeout_s)
-        self._check(planned, max_runs, max_gpu_hours)
-        self._clear_old_places(planned.desired)
-        reconciler = self._reconciler(
-            notify, connect_timeout_s, fail_fast=fail_fast, with_logs=with_logs
-        )
-        until = Until.SUBMITTED if detach else Until.SETTLED
-
-        def check(now: Planned) -> None:
-            self._check(now, max_runs, max_gpu_hours)
-
-        return wait(self._perform(reconciler, planned, check, canary, until))
-
-    async def _perform(
-        self,
-        reconciler: Reconciler,
-        planned: Planned,
-        check: Callable[[Planned], None],
-        canary: int,
-        until: Until,
-    ) -> Applied:
-        """Take what is published, make the rest, and publish what is not yet."""
-        try:
-            asked = plan.taken(planned.plan)
-            refused = set(asked) - await reconciler.bring(asked)
-            if refused:
-                made = plan.without(planned.plan, refused)
-                planned = self._weighed(replace(planned, plan=made), self.store.snapshot())
-                check(planned)
-            applied = await self._carry_out(reconciler, planned, canary, until)
-            await reconciler.publish_missing(each.run.id for each in applied.records)
-            return applied
-        finally:
-            await reconciler.close()
-
-    def take_published(
-        self,
-        paths: Sequence[str],
-        notify: Callable[[Event], None],
-        *,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-    ) -> int:
-        """Take what others have published of the runs that job files ask for.
-
-        Nothing is started. Returns how many runs came; raises as `plan` does.
-        """
-        planned = self.plan(Selection(tuple(paths)))
-        reconciler = self._reconciler(notify, connect_timeout_s)
-        return wait(self._take(reconciler, planned))
-
-    async def _take(self, reconciler: Reconciler, planned: Planned) -> int:
-        from cosmos_jobs.reconcile import Until
-
-        try:
-            came = await reconciler.bring(plan.taken(planned.plan))
-            desired = tuple(each for each in planned.desired if each.run.id in came)
-            made = replace(planned.plan, changes=())
-            mine = replace(planned, desired=desired, plan=made)
-            await self._round(reconciler, mine, {}, (), Until.LOOKED)
-            self._outcome(mine, came, frozenset(), reconciler, frozenset())
-            return len(came)
-        finally:
-            await reconciler.close()
-
-    async def _carry_out(
-        self, reconciler: Reconciler, planned: Planned, canary: int, until: Until
-    ) -> Applied:
-        from cosmos_jobs.reconcile import Until
-
-        wanted = tuple(dict.fromkeys(each.run.id for each in planned.desired))
-        starts = {change.run_id: change.attempts for change in plan.starts(planned.plan)}
-        started: frozenset[str] = frozenset()
-        held_back: frozenset[str] = frozenset()
-        if first := _canaries(planned, starts, canary):
-            started = await self._round(reconciler, planned, first, tuple(first), Until.SETTLED)
-            known = self.store.snapshot()
-            if any(known.states.get(run_id) is not State.SUCCEEDED for run_id in first):
-                held_back = frozenset(starts.keys() - first.keys())
-                return self._outcome(planned, wanted, started, reconciler, held_back)
-            starts = {run_id: n for run_id, n in starts.items() if run_id not in first}
-        patience = PATIENCE
-        while patience:
-            before = self._made(wanted)
-            ready = self._ready(planned, starts)
-            started |= await self._round(reconciler, planned, ready, wanted, until)
-            waiting = {run_id: n for run_id, n in starts.items() if run_id not in ready}
-            starts = waiting | self._left_over(wanted, started)
-            if reconciler.gave_up or not self._ready(planned, starts):
-                break
-            patience = PATIENCE if self._made(wanted) > before else patience - 1
-        return self._outcome(planned, wanted, started, reconciler, held_back)
-
-    async def _round(
-        self,
-        reconciler: Reconciler,
-        planned: Planned,
-        starts: Mapping[str, int],
-        wanted: Sequence[str],
-        until: Until,
-    ) -> frozenset[str]:
-        """Claim the runs of `starts`, each with its attempts so far, and follow all wanted ones."""
-        from cosmos_jobs.claims import Claim
-
-        # The first job that asks for a run says where it runs.
-        targets = {
-            each.run.id: job.target for job in reversed(planned.jobs) for each in job.expansion.runs
-        }
-        forced = (each for each in planned.plan.changes if each.action is Action.FORCE)
-        sources = _sources(planned.jobs, planned.desired)
-        claimed = await reconciler.claim(
-            Claim(
-                planned.desired,
-                sources,
-                {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
-                self._paths(planned.jobs),
-                frozenset(each.run_id for each in forced),
-                _standing(planned.jobs) & sources.keys(),
-            )
-        )
-        await reconciler.settle(wanted, until)
-        return claimed
-
-    def _outcome(
-        self,
-        planned: Planned,
-        wanted: Iterable[str],
-        started: frozenset[str],
-        reconciler: Reconciler,
-        held_back: frozenset[str],
-    ) -> Applied:
-        known = self.store.snapshot()
-        records = tuple(known.runs[run_id] for run_id in wanted if run_id in known.runs)
-        for record in records:
-            self.outputs.link(record)
-        waits = (each for each in planned.plan.changes if each.action is Action.WAIT)
-        awaited = frozenset(change.run_id for change in waits) - started
-        return Applied(
-            planned,
-            started,
-            awaited,
-            records,
-            held_back,
-            reconciler.troubles(),
-            reconciler.traffic(),
-        )
-
-    def _clear_old_places(self, desired: Iterable[Desired]) -> None:
-        """Remove the links of runs whose place in their job is now another one."""
-        known = self.store.snapshot()
-        for each in desired:
-            record = known.runs.get(each.run.id)
-            place = record.jobs.get(each.job, each.place) if record else each.place
-            if record and place != each.place:
-                suffix = self.outputs.video(record).suffix
-                self.outputs.unlink(record, [self.outputs.place(each.job, place, suffix)])
-
-    def _ready(self, planned: Planned, starts: Mapping[str, int]) -> dict[str, int]:
-        """Return the runs that can start now: those that work on another's output need it."""
-        after = {each.run.id: each.after for each in planned.desired if each.after}
-        if not after:
-            return dict(starts)
-        states = self.store.snapshot().states
-        made = {each for each in after.values() if states.get(each) is State.SUCCEEDED}
-        # What is to be made anew is as good as not made.
-        ready = made - starts.keys()
-        return {
-            run_id: attempts
-            for run_id, attempts in starts.items()
-            if run_id not in after or after[run_id] in ready
-        }
-
-    def _made(self, wanted: Collection[str]) -> int:
-        """Return how many of the runs are made."""
-        states = self.store.snapshot().states
-        return sum(states.get(run_id) is State.SUCCEEDED for run_id in wanted)
-
-    def _left_over(self, wanted: Collection[str], started: Collection[str]) -> dict[str, int]:
-        """Return the runs to take up again, with attempts.
-
-        They are those that another apply had in flight and did not finish,
-        our own that a machine refused, as others had them meanwhile, that a
-        crash kept from beginning, that a scheduler took back, or that work on
-        what was made just now.
-        """
-        known = self.store.snapshot()
-        records = (known.runs[each] for each in wanted if each in known.states)
-        left = (each for each in records if self._is_left(each, each.run.id in started))
-        return {record.run.id: len(record.attempts) for record in left}
-
-    def _is_left(self, record: Record, is_ours: bool) -> bool:
-        if not is_ours or record.state is not State.LOST:
-            return record.state in (PENDING if is_ours else UNFINISHED)
-        # A machine that loses what it is given is looked at first; a scheduler means to.
-        target = self.project.targets.get(record.last.target) if record.last else None
-        return target is not None and target.slurm is not None
 
     def _missing(self, desired: Iterable[Desired], known: Snapshot) -> frozenset[str]:
         """Return the runs that succeeded, but whose video is gone or has another size.
@@ -511,12 +281,7 @@ def _has_file(job: Job) -> bool:
     return bool(job.spec.name and job.spec.path)
 
 
-def _standing(jobs: Iterable[Job]) -> set[str]:
-    """Return the prompts that an inference took from the store: no file can bring them again."""
-    return {key for job in jobs if not job.spec.path for key in job.expansion.prompts}
-
-
-def _sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:
+def sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:
     """Return the prompts of the desired runs."""
     prompts = {key: source for job in jobs for key, source in job.expansion.prompts.items()}
     wanted = dict.fromkeys(each.run.prompt_id for each in desired)
@@ -567,22 +332,6 @@ def _is_awaiting(change: Change) -> bool:
 def _request(key: str, source: Source) -> Request:
     color, prompt = source.files["color"], source.prompt
     return Request(key, prompt.text, prompt.negative, color.path, color.sha256)
-
-
-def _canaries(planned: Planned, starts: Mapping[str, int], count: int) -> dict[str, int]:
-    """Return the first `count` runs of each kind of batch that are to start."""
-    seen: Counter[tuple[str, str, str]] = Counter()
-    first: dict[str, int] = {}
-    for job in planned.jobs:
-        for each in job.expansion.runs:
-            if each.run.id not in starts or each.run.id in first or each.after:
-                continue
-            engine, prompt = each.run.engine, job.expansion.prompts[each.run.prompt_id].prompt
-            kind = job.target, engine, engines.get(engine).batch_key(each.run, prompt)
-            if seen[kind] < count:
-                seen[kind] += 1
-                first[each.run.id] = starts[each.run.id]
-    return first
 
 
 def _is(each: Desired, name: str) -> bool:

@@ -13,7 +13,6 @@ import orjson
 from cosmos_jobs import __version__
 from cosmos_jobs.model import (
     IN_FLIGHT,
-    STARTS,
     Action,
     Applied,
     Diagnostic,
@@ -27,14 +26,12 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.redaction import masked
 from cosmos_jobs.render import diagnostics, plans
-from cosmos_jobs.render.progress import Place, Tally
+from cosmos_jobs.render.progress import Place, Tally, pending
 
 FORMAT = 1
 """Grows when a reader of these lines has to change; new types and keys are no reason."""
 
 PROGRESS_EVERY_S = 10.0
-
-PENDING = STARTS | {Action.WAIT, Action.UNKNOWN}
 
 
 class Stream:
@@ -74,9 +71,8 @@ class Stream:
                 )
         counts = {str(action): plans.count(planned, action) for action in Action}
         self._put("plan", summary=counts, estimate=planned.estimate, refusals=planned.refusals)
-        waits = {each.run_id for each in planned.plan.changes if each.action in PENDING}
         places = {each.run.id: f"{each.job}/{each.place}" for each in planned.desired}
-        self.expect(len(waits), places.get)
+        self.expect(len(pending(planned)), places.get)
 
     def expect(self, runs: int, place: Place) -> None:
         """Say how many runs there will be, and what people call them."""

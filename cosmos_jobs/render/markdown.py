@@ -8,6 +8,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from cosmos_jobs import plan
 from cosmos_jobs.model import Action, Change, Diagnostic, Job, Planned
 from cosmos_jobs.render import plans
 from cosmos_jobs.render.diagnostics import visible
@@ -90,8 +91,10 @@ def _code(written: str) -> str:
 def _title(planned: Planned) -> str:
     counts = Counter(change.action for change in planned.plan.changes)
     said = [f"{counts[action]:,} {word}" for action, word in plans.WORDS.items() if counts[action]]
-    idle = counts.keys() <= {Action.KEEP}
-    return f"### Plan: {'nothing to do' if idle else ', '.join(said)}"
+    if counts.keys() <= {Action.KEEP}:
+        taken = len(plan.taken(planned.plan))
+        said = [f"nothing to run, {taken:,} published" if taken else "nothing to do"]
+    return f"### Plan: {', '.join(said)}"
 
 
 def _head(planned: Planned) -> Iterator[str]:

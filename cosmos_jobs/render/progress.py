@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import click
 
+from cosmos_jobs import plan
 from cosmos_jobs.model import STARTS, Action, Event, Kind, Lane, Planned, State
 from cosmos_jobs.render.diagnostics import visible
 from cosmos_jobs.render.plans import duration, plural
@@ -57,12 +58,18 @@ class Tally:
         return ", ".join(parts)
 
 
+def pending(planned: Planned) -> frozenset[str]:
+    """Return the runs that are to be made, waited for, or taken as they are published."""
+    awaited = STARTS | {Action.WAIT}
+    runs = {each.run_id for each in planned.plan.changes if each.action in awaited}
+    return frozenset(runs.union(plan.taken(planned.plan)))
+
+
 def reporter(
     planned: Planned, *, quiet: bool, verbose: bool
 ) -> AbstractContextManager[Callable[[Event], None]]:
     """Give what apply tells its events to."""
-    pending = STARTS | {Action.WAIT}
-    tally = Tally(len({each.run_id for each in planned.plan.changes if each.action in pending}))
+    tally = Tally(len(pending(planned)))
     place = {each.run.id: f"{each.job}/{each.place}" for each in planned.desired}.get
     return _telling(_bar, tally, place, quiet=quiet, verbose=verbose)
 

@@ -44,7 +44,7 @@ def text(applied: Applied, root: Path) -> str:
     taken = len(plan.taken(applied.planned.plan))
     counted = [record for record in applied.records if not _up_to_date(record, applied)]
     said = _counts(counted)
-    said += [f"{taken:,} published by others"] if taken else []
+    said += [f"{taken:,} published"] if taken else []
     said += [f"{up_to_date - taken:,} up to date"] if up_to_date > taken else []
     lines.append(f"Applied: {', '.join(said)}.")
     if applied.held_back:

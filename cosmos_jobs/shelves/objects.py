@@ -50,10 +50,11 @@ class ObjectShelf:
     ) -> None:
         """Upload what is not there, and then the manifest."""
         for sha256, path in files.items():
-            if sha256 in anew or not self._has(self._file(sha256), path.stat().st_size):
-                self._upload(
-                    self._file(sha256), path, {} if sha256 in anew else {"IfNoneMatch": "*"}
-                )
+            there = self._size(self._file(sha256))
+            if sha256 in anew or there != path.stat().st_size:
+                # What is not whole is replaced.
+                once = {"IfNoneMatch": "*"} if there is None else {}
+                self._upload(self._file(sha256), path, once)
         self._upload(self._manifest(run), manifest, {})
 
     def close(self) -> None:
@@ -61,16 +62,16 @@ class ObjectShelf:
         self._bucket.close()
 
     def _found(self, runs: list[str]) -> Iterator[str]:
-        number = 0
+        number, after = 0, ""
         while number < len(runs):
             # Sorted before the manifest of this run, and behind those of all smaller ones.
-            after = self._bucket.key(f"runs/{runs[number]}")
+            after = max(after, self._bucket.key(f"runs/{runs[number]}"))
             page = self._call(
                 "list_objects_v2", "IsTruncated", Prefix=self._bucket.key("runs/"), StartAfter=after
             )
             keys = [each["Key"] for each in page.get("Contents", ())]
             there = set(keys)
-            last = keys[-1] if keys and page["IsTruncated"] else ""
+            after = last = keys[-1] if keys and page["IsTruncated"] else ""
             while number < len(runs):
                 key = self._manifest(runs[number])
                 if last and key > last:
@@ -85,13 +86,10 @@ class ObjectShelf:
     def _manifest(self, run: str) -> str:
         return self._bucket.key(f"runs/{run}/manifest.json")
 
-    def _has(self, key: str, size: int) -> bool:
-        """Return whether an object is there; one of another size is damaged."""
+    def _size(self, key: str) -> int | None:
+        """Return the size of an object, if it is there."""
         found = self._call("head_object", "ContentLength", Key=key)
-        if found and found["ContentLength"] != size:
-            self._call("delete_object", "ResponseMetadata", Key=key)
-            return False
-        return bool(found)
+        return int(found["ContentLength"]) if found else None
 
     def _upload(self, key: str, path: Path, condition: Mapping[str, str]) -> None:
         with path.open("rb") as body:
@@ -109,13 +107,19 @@ class ObjectShelf:
 
     def _fetch(self, key: str, path: Path) -> None:
         parts = self._got(key)["Body"].iter_chunks(_PART)
-        with path.open("wb") as file:
-            for part in parts:
-                try:
+        try:
+            with path.open("wb") as file:
+                while part := self._next(parts):
                     file.write(part)
-                except OSError as error:
-                    # A full disk is no outage, which would be waited for.
-                    raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        except OSError as error:
+            # A full disk is no outage, which would be waited for.
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+    def _next(self, parts: Iterator[bytes]) -> bytes:
+        try:
+            return next(parts, b"")
+        except failures() as error:
+            raise self._bucket.away(error) from error
 
     def _got(self, key: str) -> Mapping[str, Any]:
         reply = self._bucket.client().get_object(Bucket=self._bucket.bucket, Key=key)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosmos_jobs import files as whole
-from cosmos_jobs.errors import HostError, NoContact, StoreAway, StoreError
-from cosmos_jobs.protocols import Upload
+from cosmos_jobs.errors import ConnectionLost, HostError, NoContact, StoreAway, StoreError
+from cosmos_jobs.protocols import Completed, Upload
 from cosmos_jobs.shelves import AWAY, MAX_MANIFEST
 from cosmos_jobs.statefiles.background import Background
 
@@ -20,16 +21,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ANSWER_S = 60.0
+_CUTS = 2
 
 # The scripts below are constant: their values stand in front of them, as variables.
-_FIND = """cd -- "$d/runs" 2>/dev/null || exit 0
+_FIND = """[ -d "$d/runs" ] || exit 0
+cd -- "$d/runs" || exit 1
 for run in $runs; do [ ! -e "$run/manifest.json" ] || echo "$run"; done
 """
 
-_DROP = 'cd -- "$d/files" 2>/dev/null || exit 0; rm -f -- $files'
+_DROP = '[ ! -d "$d/files" ] || { cd -- "$d/files" && rm -f -- $files; }'
 
 _NAME = """cd -- "$d/runs/$run" || exit 1
-mv -f -- "$new" manifest.json && sync -f . 2>/dev/null || sync
+[ ! -e "$new" ] || mv -f -- "$new" manifest.json || exit 1
+sync -f . 2> /dev/null || sync
 """
 
 
@@ -85,11 +89,18 @@ class RemoteShelf:
     def _run(self, script: str, **values: str) -> str:
         given = {"d": self._folder, **values}
         head = "".join(f"{name}={quote(each)}\n" for name, each in given.items())
-        reply = self._do(self._host.run(head + script, timeout_s=_ANSWER_S))
+        reply = self._do(self._insist(head + script))
         if reply.exit_code != 0:
             words = reply.stderr.strip() or "the shell died"
             raise StoreError(f"{self.name}: {words}")
         return reply.stdout
+
+    async def _insist(self, script: str) -> Completed:
+        """Run a script, again when the connection was cut meanwhile: each may be repeated."""
+        for _ in range(_CUTS):
+            with suppress(ConnectionLost):
+                return await self._host.run(script, timeout_s=_ANSWER_S)
+        return await self._host.run(script, timeout_s=_ANSWER_S)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         try:

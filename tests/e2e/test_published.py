@@ -77,7 +77,7 @@ def test_what_one_clone_has_made_another_one_takes(pair: Pair) -> None:
 
     applied = pair.bob.run("apply", "jobs/small.yaml").stdout
 
-    assert "2 published by others" in applied
+    assert "2 published" in applied
     assert len(pair.stand_in.made()) == 2
     assert pair.videos(pair.bob) == pair.videos(pair.ann) != {}
     assert {each["state"] for each in pair.bob.runs()} == {"succeeded"}
@@ -101,7 +101,7 @@ def test_a_damaged_content_is_refused_made_anew_and_mended(pair: Pair) -> None:
     done = pair.bob.run("apply", "jobs/small.yaml")
 
     assert "output.mp4 is damaged" in done.stderr
-    assert "1 succeeded, 1 published by others" in done.stdout
+    assert "1 succeeded, 1 published" in done.stdout
     assert len(pair.stand_in.made()) == 3
     made = pair.videos(pair.bob)
     assert set(made) == set(pair.videos(pair.ann))
@@ -109,8 +109,8 @@ def test_a_damaged_content_is_refused_made_anew_and_mended(pair: Pair) -> None:
     for each in (".cosmos-jobs", "outputs"):
         shutil.rmtree(pair.bob.root / each)
     again = pair.bob.run("apply", "jobs/small.yaml")
-    assert "2 published by others" in again.stdout
-    assert "damaged" not in again.stderr
+    assert "2 published" in again.stdout
+    assert "is damaged" not in again.stderr
     assert pair.videos(pair.bob) == made
     assert len(pair.stand_in.made()) == 3
 
@@ -132,7 +132,7 @@ def test_a_manifest_that_lies_is_not_believed(pair: Pair, lie: str) -> None:
     done = pair.bob.run("apply", "jobs/small.yaml")
 
     assert "its manifest is damaged" in done.stderr
-    assert "1 succeeded, 1 published by others" in done.stdout
+    assert "1 succeeded, 1 published" in done.stdout
     assert len(pair.stand_in.made()) == 3
     assert not list(pair.folder.rglob("*escaped*"))
 
@@ -191,7 +191,7 @@ def test_control_maps_in_folders_come_too(objects: ObjectServer, tmp_path: Path)
     ann.run("apply")
     applied = bob.run("apply").stdout
 
-    assert "1 published by others" in applied
+    assert "1 published" in applied
     maps = [*bob.root.glob("outputs/runs/*/controls/*.mp4")]
     assert [each.read_bytes() for each in maps] == [
         (ann.root / each.relative_to(bob.root)).read_bytes() for each in maps
@@ -205,14 +205,15 @@ def test_what_was_made_while_the_shelf_was_away_is_published_later(
     if "url" in pair.outputs:
         with monkeypatch.context() as away:
             away.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-            done = pair.ann.run("apply", "jobs/small.yaml", "--connect-timeout", "5")
+            done = pair.ann.run("apply", "-q", "--connect-timeout", "5", exit_code=4)
         assert "published outputs are out of reach" in done.stderr
     else:
         (pair.folder / "shelf").write_text("in the way")
-        done = pair.ann.run("apply", "jobs/small.yaml", "--connect-timeout", "20")
+        done = pair.ann.run("apply", "-q", "--connect-timeout", "20", exit_code=4)
         assert "shelf" in done.stderr
         (pair.folder / "shelf").unlink()
-    assert "2 succeeded" in done.stdout
+    assert done.stdout == ""
+    assert len(pair.stand_in.made()) == 2
     assert pair.bob.summary("jobs/small.yaml") == {"create": 2}
 
     pair.ann.run("fetch")

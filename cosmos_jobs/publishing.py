@@ -52,7 +52,7 @@ class Notes:
     """What this machine knows of a shelf; a cache that can be deleted at any time.
 
     It has the manifests, by their run and what `stat` says of them, that are
-    published, and the contents, by sha256, that are damaged there.
+    published, and what is damaged there: runs, and contents by their sha256.
     """
 
     def __init__(self, path: Path, shelf: str) -> None:
@@ -61,6 +61,7 @@ class Notes:
         self._is_changed = False
         self._published: dict[str, str] = {}
         self._damaged: set[str] = set()
+        """Ids of runs, and digests."""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             found = orjson.loads(path.read_bytes())
             if found["shelf"] == shelf:
@@ -74,17 +75,17 @@ class Notes:
     def publish(self, run_id: str, manifest: Path, contents: Collection[str] = ()) -> None:
         """Note that a run is published, and that these contents of it are whole."""
         self._published[run_id] = _signature(manifest)
-        self._damaged.difference_update(contents)
+        self._damaged.difference_update(contents, [run_id])
         self._is_changed = True
 
-    def damage(self, sha256: str) -> None:
-        """Note that a content is damaged there."""
-        self._damaged.add(sha256)
+    def damage(self, *which: str) -> None:
+        """Note that a run or a content is damaged there."""
+        self._damaged.update(which)
         self._is_changed = True
 
-    def damaged(self, contents: Iterable[str]) -> set[str]:
-        """Return those of the contents that are damaged there."""
-        return self._damaged.intersection(contents)
+    def damaged(self, which: Iterable[str]) -> set[str]:
+        """Return those of some runs or contents that are damaged there."""
+        return self._damaged.intersection(which)
 
     def save(self) -> None:
         """Keep what is new."""
@@ -126,12 +127,14 @@ class Publishing:
         self._ask_again_at = 0.0
 
     def find(self, runs: Collection[str]) -> frozenset[str]:
-        """Return those of the runs that are published; when the shelf is away, say so: none.
+        """Return those of the runs that are published, and not known to be damaged.
 
-        Raises StoreError where it is not as the project file says.
+        When the shelf is away it says so: none. Raises StoreError where it is not as
+        the project file says.
         """
         try:
-            return self._shelf.find(runs) if runs else frozenset()
+            found = self._shelf.find(runs) if runs else frozenset()
+            return found - self._notes.damaged(found)
         except StoreAway as error:
             self._say(f"{error.message}; nothing is taken for published")
             return frozenset()
@@ -194,6 +197,7 @@ class Publishing:
             data = self._shelf.manifest(run.id)
             told = foreign.manifest(data, run.id, names)
             if told is None or told.record.run != run:
+                self._notes.damage(run.id)
                 self._refuse(run.id, "its manifest is damaged")
             elif self._is_another(told):
                 self._refuse(run.id, "what is published is another output than the one made here")
@@ -225,7 +229,7 @@ class Publishing:
             return True
         _fetch(self._shelf, told, arriving)
         for problem, sha256 in _problems(arriving, told):
-            self._notes.damage(sha256)
+            self._notes.damage(run_id, sha256)
             self._refuse(run_id, problem)
             return False
         files.write(arriving / MANIFEST, data)
@@ -281,6 +285,10 @@ class Publishing:
         self._is_dropped = True
         self._due.clear()
 
+    def let_go(self) -> None:
+        """Close what connects us with the shelf."""
+        self._shelf.close()
+
     async def close(self) -> None:
         """Let go of the shelf; what does not end soon is left to end by itself."""
         self.drop()
@@ -288,7 +296,7 @@ class Publishing:
         if not self._at_work:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._behind(self._shelf.close)
+                    await self._behind(self.let_go)
 
     def _is_missing(self, run_id: str) -> bool:
         manifest = self._outputs.folder(run_id) / MANIFEST
@@ -315,7 +323,7 @@ class Publishing:
         if told is None or any(_problems(manifest.parent, told)):
             return
         contents = {sha256: manifest.parent / name for name, sha256 in told.files.items()}
-        damaged = self._notes.damaged(contents)
+        damaged = self._notes.damaged([run_id, *contents])
         theirs = foreign.manifest(self._shelf.manifest(run_id), run_id, set())
         if damaged or _is_newer(told, theirs):
             self._shelf.put(run_id, manifest, contents, damaged)

@@ -130,7 +130,12 @@ class JobFiles(Enhancing):
         ids = dict.fromkeys(each.run.id for each in desired)
         wanted = [each for each in ids if each in missing or known.states.get(each) in UNMADE]
         publishing = self._publishing(lambda event: self._say(event.reason)) if wanted else None
-        return publishing.find(wanted) if publishing else frozenset()
+        if publishing is None:
+            return frozenset()
+        try:
+            return publishing.find(wanted)
+        finally:
+            publishing.let_go()
 
     def enhance(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -13,45 +12,9 @@ import pytest
 from tests.e2e.conftest import Project, film
 from tests.fixtures_ssh import Servers
 from tests.objects import BUCKET, SECRET, ObjectServer
-from tests.remote import Remote, StandIn, target
+from tests.pairs import Pair
 from tests.servers import Home
-from tests.shelves import KINDS, Folder, Objects, Place
-
-
-class Pair:
-    """Two clones of a project, each with a state and a GPU root of its own, and one shelf."""
-
-    def __init__(self, folder: Path, home: Home, outputs: dict[str, str], place: Place) -> None:
-        self.folder = folder
-        self.outputs = outputs
-        self.place = place
-        self.stand_in = StandIn(folder / "stand-in")
-        self.ann, self.bob = Remote(folder / "ann", home), Remote(folder / "bob", home)
-        self.ann.sweep(2)
-        shutil.copytree(self.ann.root, self.bob.root, dirs_exist_ok=True)
-        for each in (self.ann, self.bob):
-            self.configure(each)
-
-    def configure(self, project: Remote, **more: Any) -> None:
-        """Write the project file."""
-        root = self.folder / f"the root of {project.root.name}"
-        targets = {
-            "gpu": target(["gpu"], root, self.stand_in.installation()),
-            "shelf": {"hosts": ["gpu"], "root": str(self.folder / "shelf")},
-        }
-        settings = {"version": 1, "target": "gpu", "targets": targets, "outputs": self.outputs}
-        (project.root / "cosmos-jobs.yaml").write_text(json.dumps({**settings, **more}, indent=1))
-
-    def video(self) -> str:
-        """Return where on the shelf the video of one of the runs is."""
-        told = orjson.loads(self.place.read(self.place.names("runs")[0]))
-        return f"files/{told['output']['sha256']}"
-
-    def videos(self, project: Remote) -> dict[str, bytes]:
-        """Return all that is in outputs/runs, but for logs."""
-        found = (project.root / "outputs" / "runs").rglob("*")
-        files = [each for each in found if each.is_file() and each.name != "log.txt"]
-        return {f"{each.parent.name}/{each.name}": each.read_bytes() for each in files}
+from tests.shelves import KINDS, Folder, Objects
 
 
 @pytest.fixture(params=KINDS)
@@ -115,7 +78,7 @@ def test_a_damaged_content_is_refused_made_anew_and_mended(pair: Pair) -> None:
     assert len(pair.stand_in.made()) == 3
 
 
-@pytest.mark.parametrize("lie", ["another", "outside", "text"])
+@pytest.mark.parametrize("lie", ["another", "outside", "text", "folder", "file", "contract"])
 def test_a_manifest_that_lies_is_not_believed(pair: Pair, lie: str) -> None:
     pair.ann.run("apply", "jobs/small.yaml")
     one, other = pair.place.names("runs")
@@ -127,6 +90,13 @@ def test_a_manifest_that_lies_is_not_believed(pair: Pair, lie: str) -> None:
             told["files"]["../../../escaped"] = told["output"]["sha256"]
         case "text":
             told["prompt"]["text"] = "Another pier"
+        case "folder":
+            told["files"]["manifest.json/x"] = told["output"]["sha256"]
+        case "file":
+            told["files"]["output.mp4/x"] = told["output"]["sha256"]
+        case "contract":
+            # The id of a run does not tell what a contract is not known here.
+            told["run"] |= {"contract": 999, "params": {"seed": 77}}
     pair.place.write(one, orjson.dumps(told))
 
     done = pair.bob.run("apply", "jobs/small.yaml")

@@ -4,7 +4,8 @@ CosmosJobsError
 ├── AnswerIsNo          1    a limit refuses, a saved plan is stale
 ├── UsageError          2    a name on the command line that does not exist
 ├── InvalidFiles        3    job or project files with problems, all of them at once
-├── StoreError          4    the state file is corrupt, too new or being written
+├── StoreError          4    the state file is corrupt, too new or being written;
+│   │                        published outputs cannot be had, or outputs not published
 │   ├── StoreDamaged         it cannot be trusted; there may be a backup
 │   └── StoreAway            where it is kept does not answer, for now
 ├── HostError           5    a machine or a scheduler

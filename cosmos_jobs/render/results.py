@@ -41,10 +41,13 @@ def text(applied: Applied, root: Path) -> str:
     lines = list(_not_enhanced(applied))
     lines += _failures(applied.records, places, "Retry with the same command")
     up_to_date = sum(_up_to_date(record, applied) for record in applied.records)
-    taken = len(plan.taken(applied.planned.plan))
+    published = frozenset(plan.taken(applied.planned.plan))
+    taken = sum(record.run.id in published for record in applied.records)
+    left = len(published) - taken
     counted = [record for record in applied.records if not _up_to_date(record, applied)]
     said = _counts(counted)
     said += [f"{taken:,} published"] if taken else []
+    said += [f"{left:,} published and not fetched"] if left else []
     said += [f"{up_to_date - taken:,} up to date"] if up_to_date > taken else []
     lines.append(f"Applied: {', '.join(said)}.")
     if applied.held_back:

@@ -38,8 +38,9 @@ PROGRAMS = {
 def test(context: Context, options: str = "") -> None:
     """Run all tests, or with `--options` those that pytest then selects."""
     # Most wait more than they compute; those of faults watch how quickly things are found again.
-    spread = f"-n {PROCESSES} --dist loadfile --ignore tests/faults"
-    for run in (options,) if options else (spread, "tests/faults"):
+    spread = "--dist loadfile --no-loadscope-reorder"
+    every = f"-n {PROCESSES} {spread} --ignore tests/faults"
+    for run in (options,) if options else (every, f"-n 2 {spread} tests/faults"):
         context.run(f"{PYTHON} -m pytest {run}", pty=sys.stdout.isatty())
 
 

@@ -94,6 +94,7 @@ class Bucket:
             import boto3
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
+            from botocore.handlers import add_expect_header
         except ImportError as error:
             raise StoreError(
                 f"{self.name} needs the package boto3",
@@ -109,9 +110,12 @@ class Bucket:
             response_checksum_validation="when_required",
         )
         try:
-            return boto3.session.Session().client("s3", config=config)
+            client = boto3.session.Session().client("s3", config=config)
         except (BotoCoreError, ValueError) as error:
             raise self._misled(error) from error
+        # Cut while it waits for `100 Continue`, it would wait in a loop without end.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     def refused(self, response: Mapping[str, Any]) -> StoreError:
         """Return what a refusal means."""

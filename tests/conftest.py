@@ -19,6 +19,30 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+LONGEST = (
+    "test_models",
+    "test_slurm_executor",
+    "test_shared_state",
+    "test_published",
+    "test_published_trouble",
+    "test_canaries",
+    "test_remote",
+    "test_report",
+    "test_slurm",
+    "test_crash",
+    "test_choosing",
+    "test_workflows",
+    "test_apply",
+    "test_library",
+)
+"""The files that take longest, which begin first, so that processes end at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     help_text = "write the golden files anew; look at the difference before committing it"
     parser.addoption("--update-golden", action="store_true", help=help_text)

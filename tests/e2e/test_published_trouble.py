@@ -136,7 +136,8 @@ def test_ctrl_c_ends_what_is_fetched_from_a_place_that_stalls(
         code, _, err = ended(bob, 20)
     slow.flow()
 
-    assert code == 130
+    # The second may come when Python is about to end, which then is as the signal has it.
+    assert code in (130, -signal.SIGINT)
     assert "Traceback" not in err
     assert "6 published" in pair.bob.run("apply").stdout
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from cosmos_jobs.buckets import Bucket
 from cosmos_jobs.errors import StoreAway, StoreError
 from cosmos_jobs.statefiles.objects import ObjectFile
 from cosmos_jobs.store import Store, Transaction
@@ -146,3 +149,29 @@ def test_who_is_not_allowed_is_told_without_secrets(
         Store(ObjectFile(url)).snapshot()
 
     assert "credentials" in caught.value.hint
+
+
+def test_an_upload_does_not_wait_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            monkeypatch.setenv(name, "x")
+        bucket = Bucket("s3://films/x", "it is", "")
+        said: list[bytes] = []
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                said.append(connection.recv(1 << 16))
+                connection.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n")
+
+        with ThreadPoolExecutor(1) as threads:
+            answering = threads.submit(answer)
+            with pytest.raises(ClientError, match="503"):
+                bucket.client().put_object(Bucket="films", Key="x", Body=io.BytesIO(b"pictures"))
+            answering.result()
+        bucket.close()
+
+    # Cut while it waited for `100 Continue`, the library would read in a loop without end.
+    assert said[0].startswith(b"PUT ")
+    assert b"100-continue" not in said[0].lower()

@@ -34,6 +34,7 @@ ASK_AGAIN_S = 30.0
 """How long a shelf that was away is left alone: who waited for it just now has waited enough."""
 
 CLOSE_TIMEOUT_S = 5
+TELL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,13 @@ class Publishing:
                 elif not self._taking:
                     refused.add(run_id)
                 if len(fresh) >= GROUP:
-                    came.update(await self._record(fresh))
+                    came.update(await self._keep(fresh))
 
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
-        came.update(await self._record(fresh))
+        came.update(await self._keep(fresh))
         return Brought(frozenset(came), frozenset(refused))
 
-    async def _record(self, fresh: dict[str, Told]) -> frozenset[str]:
+    async def _keep(self, fresh: dict[str, Told]) -> frozenset[str]:
         """Record runs that came, and forget them; return those that are made now, by whomever."""
         async with self._recording:
             arrived = dict(fresh)
@@ -226,9 +227,13 @@ class Publishing:
         missing = [each for each in run_ids if self._is_missing(each)]
         if len(missing) > 1:
             self._say(f"{self._shelf.name}: publishing {len(missing):,} runs made before")
-        for run_id in missing:
+        told = time.monotonic()
+        for number, run_id in enumerate(missing):
             if self._putting:
                 return
+            if time.monotonic() - told >= TELL_EVERY_S:
+                told = time.monotonic()
+                self._say(f"{self._shelf.name}: published {number:,} of {len(missing):,}")
             await self._behind(partial(self._try, run_id))
 
     def drop(self) -> None:

@@ -52,7 +52,7 @@ def through(proxy: Proxy) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float = 60) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen[str], timeout_s: float = 120) -> tuple[int, str, str]:
     """Return exit code, stdout and stderr of a program; it must end."""
     out, err = process.communicate(timeout=timeout_s)
     return process.returncode, out, err
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_what_is_fetched_from_a_place_that_stalls(
         for _ in range(times):
             bob.send_signal(signal.SIGINT)
             time.sleep(0.5)
-        code, _, err = ended(bob, 20)
+        code, _, err = ended(bob, 45)
     slow.flow()
 
     # The second may come when Python is about to end, which then is as the signal has it.
@@ -161,14 +161,14 @@ def test_who_is_killed_has_only_the_rest_to_fetch(pair: Pair, slow: Proxy) -> No
 
 def test_watch_and_detach_do_not_wait_for_uploads(pair: Pair, slow: Proxy) -> None:
     slow.stall()
-    began = time.monotonic()
-    detached = ended(pair.ann.start("apply", "--detach", "--force", env=through(slow)), 50)
-    followed = ended(pair.ann.start("watch", "--timeout", "15", env=through(slow)), 50)
+    # An outage is waited for that long: these end before one of it could be over.
+    patience = ("--connect-timeout", "300")
+    detached = ended(pair.ann.start("apply", "--detach", *patience, "--force", env=through(slow)))
+    followed = ended(pair.ann.start("watch", "--timeout", "15", *patience, env=through(slow)))
     slow.flow()
 
     assert detached[0] == 0, detached
     assert followed[0] in (0, 124), followed
-    assert time.monotonic() - began < 60
     pair.ann.run("fetch")
     assert len(pair.on_shelf()) == 6
 

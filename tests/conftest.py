@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,12 @@ LONGEST = (
     "test_library",
 )
 """The files that take longest, which begin first, so that processes end at about the same time."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package, as pip does: it is started a thousand times, perhaps with `-B`."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(__file__).parents[1] / "cosmos_jobs", quiet=1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

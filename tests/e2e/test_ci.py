@@ -76,7 +76,9 @@ def _apply_a_part(project: Project) -> None:
 
 def _make_anew(project: Project) -> None:
     _apply_a_part(project)
-    shutil.rmtree(project.root / ".cosmos-jobs")
+    # A batch whose videos are all there may still be noting how it ended.
+    while (left := project.root / ".cosmos-jobs").exists():
+        shutil.rmtree(left, ignore_errors=True)
     shutil.rmtree(project.root / "outputs")
 
 

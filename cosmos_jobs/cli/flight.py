@@ -162,6 +162,9 @@ def fetch_command(
         common.echo(f"Fetched {plans.plural(came, 'video')} made before.")
     elif not quiet and not before and not left:
         common.echo("Nothing to fetch.")
+        if not runs and ops.project.published:
+            hint = "what others have published: cosmos-jobs fetch jobs/NAME.yaml"
+            click.echo(f"  {hint}", err=True)
     if left and not done.troubles:
         where = "where they were made or published"
         click.echo(f"{plans.plural(left, 'video')} could not be had {where}", err=True)

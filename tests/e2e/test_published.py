@@ -125,12 +125,14 @@ def test_fetch_brings_what_the_gpu_host_no_longer_has(pair: Pair) -> None:
 
 def test_a_job_files_published_runs_are_fetched_without_a_state_in_common(pair: Pair) -> None:
     unknown = pair.bob.run("fetch", "jobs/small.yaml", exit_code=2).stderr
+    nothing = pair.bob.run("fetch").stderr
     pair.ann.sweep(1)
     pair.ann.run("apply", "jobs/small.yaml")
 
     said = pair.bob.run("fetch", "jobs/small.yaml").stdout
 
     assert "none of the runs of jobs/small.yaml is known here" in unknown
+    assert "what others have published: cosmos-jobs fetch jobs/NAME.yaml" in nothing
     assert said == "Fetched 1 video made before.\n"
     assert pair.videos(pair.bob) == pair.videos(pair.ann) != {}
     assert [*(pair.bob.root / "outputs" / "small").rglob("*.mp4")] != []

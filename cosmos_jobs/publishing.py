@@ -260,7 +260,7 @@ class Publishing:
 
     def _try(self, run_id: str) -> None:
         """Publish a run, unless that was refused before; say what went wrong."""
-        if isinstance(self._putting, StoreError) and not isinstance(self._putting, StoreAway):
+        if self._putting and not isinstance(self._putting, StoreAway):
             return
         try:
             self._put(run_id)

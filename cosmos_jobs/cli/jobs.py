@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import orjson
 
-from cosmos_jobs import files, plan, planfile
+from cosmos_jobs import files, planfile
 from cosmos_jobs.cli import common, reports
 from cosmos_jobs.errors import AnswerIsNo, HostError, StoreError, UsageError
 from cosmos_jobs.jobfiles import located
@@ -377,11 +377,10 @@ def carry_out(
     ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool, verbose: bool
 ) -> None:
     """Show a plan, ask where that is due, carry it out, and say what came of it."""
-    from cosmos_jobs.render import results
+    from cosmos_jobs.render import progress, results
 
     tell(planned, options, quiet=quiet, verbose=verbose)
-    pending = plans.count(planned, Action.WAIT, Action.UNKNOWN, *STARTS)
-    pending += len(plan.taken(planned.plan))
+    pending = progress.pending(planned) or plans.count(planned, Action.UNKNOWN)
     applied = perform(ops, planned, options, quiet=quiet, verbose=verbose)
     options.report.applied(applied)
     if options.report.stream:
@@ -397,7 +396,7 @@ def perform(
     ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool, verbose: bool
 ) -> Applied:
     """Ask where that is due, carry a plan out, and show how that goes on."""
-    from cosmos_jobs.render.progress import reporter
+    from cosmos_jobs.render.progress import pending, reporter
 
     unchecked = planned.estimate.unknown
     gpus = any(ops.project.targets[job.target].gpus for job in planned.jobs)
@@ -410,7 +409,7 @@ def perform(
     # Unlike the other commands this one lasts, for days perhaps.
     gc.enable()
     # What is published may be told of, too.
-    silent = not plans.count(planned, Action.WAIT, *STARTS) and not ops.project.published
+    silent = not pending(planned) and not ops.project.published
     stream = options.report.stream
     shown = reporter(planned, quiet=quiet or silent, verbose=verbose)
     try:

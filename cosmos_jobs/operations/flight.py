@@ -75,9 +75,11 @@ class Flight(Applying):
 
         Returns how many runs came; raises as `plan` does.
         """
+        if not paths or not self.project.published:
+            return 0
         known = set(self.store.snapshot().jobs.values())
         unknown = tuple(each for each in paths if self._relative(each) not in known)
-        if not unknown or not self.project.published:
+        if not unknown:
             return 0
         from cosmos_jobs.reconcile import Until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cosmos_jobs.buckets import ABSENT, CUT, PATIENCE_S, Bucket, code, failures, status
-from cosmos_jobs.errors import StoreAway, StoreError
+from cosmos_jobs.errors import StoreError
 from cosmos_jobs.shelves import AWAY, MAX_MANIFEST
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ class ObjectShelf:
             if why in ABSENT | _THERE:
                 return None
             if why in _MEANWHILE or status(error.response) >= 500:
-                raise StoreAway(str(error), hint=AWAY) from error
+                raise self._bucket.away(error) from error
             raise self._bucket.refused(error.response) from error
         except failures() as error:
             raise self._bucket.away(error) from error

@@ -11,9 +11,10 @@ from pathlib import Path
 import orjson
 
 from cosmos_jobs import digests, documents, files
+from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 from cosmos_jobs.errors import TransferError
 from cosmos_jobs.model import Outcome, Output, PromptRecord, Record, State, Status
-from cosmos_jobs.outputs import MANIFEST, NAMES, Outputs
+from cosmos_jobs.outputs import LOG, MANIFEST, NAMES, Outputs, file_names
 from cosmos_jobs.redaction import masked
 from cosmos_jobs.sites import Site
 from cosmos_jobs.watches import Watch
@@ -36,9 +37,19 @@ async def look(site: Site, watches: Sequence[Watch]) -> bool:
         watch.texts.update(texts.get(watch.batch.id, {}))
         watch.status, watch.looked = status, True
         told = watch.engine.outcomes(watch.batch, status, watch.texts)
-        covered = {run: _covered(outcome, site) for run, outcome in told.items()}
+        covered = {run: _covered(_safe(each), site) for run, each in told.items()}
         watch.outcomes = {**covered, **watch.outcomes}
     return changed
+
+
+def _safe(outcome: Outcome) -> Outcome:
+    """Return the outcome if its files stay in the run's folder, whatever engine told of them."""
+    try:
+        names = file_names(outcome.files)
+        paths = map(SafePath, outcome.files.values())
+        return replace(outcome, files=dict(zip(names, paths, strict=True)))
+    except UnsafePath as error:
+        return Outcome(State.FAILED, f"the machine names a file that cannot be taken: {error}")
 
 
 def _covered(outcome: Outcome, site: Site) -> Outcome:
@@ -96,7 +107,7 @@ class Collector:
             if isinstance(made, str):
                 watch.outcomes[run_id] = Outcome(State.FAILED, made)
                 return
-            (arriving / "log.txt").write_text(watch.status.log)
+            (arriving / LOG).write_text(watch.status.log)
             document = _manifest(site, watch, record, prompt, outcome, made)
             files.write(arriving / MANIFEST, document)
             self._outputs.receive(run_id, arriving)
@@ -107,7 +118,7 @@ class Collector:
         """Leave the end of the batch's log where a run's files are: also where it failed."""
         folder = self._outputs.folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").write_text(watch.status.log)
+        (folder / LOG).write_text(watch.status.log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +126,7 @@ class _Made:
     """What a run has made: its video or image, and the sha256 of all its files by name."""
 
     output: Output
-    files: Mapping[str, str]
+    files: Mapping[SafePath, str]
 
 
 async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> _Made | str:
@@ -126,19 +137,21 @@ async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> 
     return await asyncio.to_thread(_checked, folder, found, outcome)
 
 
-def _checked(folder: Path, found: Mapping[str, str], outcome: Outcome) -> _Made | str:
+def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> _Made | str:
     """Return what the files `found` are, by name with their sha256, or what is wrong."""
     for name, sha256 in found.items():
         if not sha256:
             return f"a file is missing: {name}"
         if outcome.digests.get(name, sha256) != sha256:
             return f"{name} is not what the engine wrote: it was damaged later, on that machine"
-    name = next(name for name in found if name in NAMES)
-    seen = digests.probe(folder / name)
+    output = next((name for name in found if name in NAMES), None)
+    if output is None:
+        return "the engine made no output"
+    seen = digests.probe(folder / output)
     if isinstance(seen, str):
         return f"the engine's output is no video: {seen}"
-    size = (folder / name).stat().st_size
-    return _Made(Output(found[name], size, seen.frames, name), found)
+    size = (folder / output).stat().st_size
+    return _Made(Output(found[output], size, seen.frames, str(output)), found)
 
 
 def _manifest(
@@ -159,7 +172,7 @@ def _manifest(
         "jobs": record.jobs,
         "paths": record.files,
         "output": asdict(made.output),
-        "files": made.files,
+        "files": {str(name): sha256 for name, sha256 in made.files.items()},
         "inputs": given.inputs if given else prompt.prompt.inputs,
         "batch": watch.batch.id,
         "companions": [run for run in watch.batch.runs if run != record.run.id],

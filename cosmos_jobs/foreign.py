@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any
 
 import orjson
 
 from cosmos_jobs import documents, identity, inputs, naming, outputs, schema
+from cosmos_jobs.core.safe_path import MAX_BYTES, SafePath, UnsafePath
 from cosmos_jobs.documents import Described
 from cosmos_jobs.model import (
     CONTROLS,
@@ -26,10 +26,6 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.upscaling import RUN
 
-MAX_PART_BYTES = 240
-"""A file name has at most 255 bytes on every file system; a suffix comes behind."""
-
-MAX_PATH_BYTES = 3000
 MAX_TIME = 10**11
 """Seconds since 1970; what is later is no time that can be shown."""
 
@@ -106,7 +102,7 @@ class Told:
     record: Record
     prompt: PromptRecord
     output: Output
-    files: Mapping[str, str]
+    files: Mapping[SafePath, str]
 
 
 def manifest(data: bytes, run_id: str, taken: set[str]) -> Told | None:
@@ -118,12 +114,15 @@ def manifest(data: bytes, run_id: str, taken: set[str]) -> Told | None:
         given = documents.prompt_record(document["prompt"]["id"], document["prompt"])
         asked = prompt(given, taken)
         # Manifests once told of the output alone.
-        files = document.get("files", {output.name: output.sha256})
+        told = document.get("files", {output.name: output.sha256})
+        files = dict(zip(outputs.file_names(told), told.values(), strict=True))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     if record is None or asked is None or record.run.id != run_id:
         return None
-    if record.run.prompt_id != asked.prompt.id or not _are_files(files, output):
+    if record.run.prompt_id != asked.prompt.id or files.get(SafePath(output.name)) != output.sha256:
+        return None
+    if not all(_is_id(_DIGEST, each) for each in files.values()):
         return None
     return Told(record, asked, output, files)
 
@@ -221,39 +220,11 @@ def _is_attempt(each: Attempt) -> bool:
 
 def _is_place(job: str, place: str) -> bool:
     """Return whether `<job>/<place>` is `<job>/<prompt>/<label>`, below outputs/."""
-    parts = [job, *place.split("/")]
-    return (
-        len(parts) == 3
-        and job.casefold() != "runs"
-        and all(
-            part not in ("", ".", "..")
-            and "/" not in part
-            and not _CONTROL.search(part)
-            and len(part.encode()) <= MAX_PART_BYTES
-            for part in parts
-        )
-    )
-
-
-def _are_files(files: Any, output: Output) -> bool:
-    """Return whether these are files of one folder, by name with their sha256, and the output."""
-    return (
-        _is_mapping(files)
-        and all(_is_inside(name) and _is_id(_DIGEST, each) for name, each in files.items())
-        # None is a folder of another one.
-        and not any(str(each) in files for name in files for each in PurePath(name).parents)
-        and files.get(output.name) == output.sha256
-    )
-
-
-def _is_inside(name: Any) -> bool:
-    return (
-        _is_line(name)
-        and _is_path(name)
-        and name.split("/")[0] not in (outputs.MANIFEST, "log.txt")
-        and not any(part in ("", ".", "..") for part in name.split("/"))
-        and all(len(part.encode()) <= MAX_PART_BYTES for part in name.split("/"))
-    )
+    try:
+        parts = SafePath(f"{job}/{place}").split("/")
+    except UnsafePath:
+        return False
+    return len(parts) == 3 and parts[0] == job and job.casefold() != "runs"
 
 
 def _is_name(name: str) -> bool:
@@ -294,6 +265,6 @@ def _is_path(path: Any) -> bool:
     return (
         isinstance(path, str)
         and "\0" not in path
-        and 0 < len(path.encode()) <= MAX_PATH_BYTES
+        and 0 < len(path.encode()) <= MAX_BYTES
         and all(len(part.encode()) <= 255 for part in path.split("/"))
     )

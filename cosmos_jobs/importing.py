@@ -22,12 +22,11 @@ from cosmos_jobs.model import (
     Snapshot,
     State,
 )
-from cosmos_jobs.outputs import MANIFEST, Outputs
+from cosmos_jobs.outputs import LOG, MANIFEST, Outputs
 from cosmos_jobs.project import FOLDER, Project
 from cosmos_jobs.store import Store, Transaction
 
 STATE = "state.json"
-LOG = "log.txt"
 NO_VIDEO = "its video was not beside the store that it came from"
 IN_THE_WAY = "another video is in its folder here"
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from cosmos_jobs.core.safe_path import SafePath
+
 if TYPE_CHECKING:
     from cosmos_jobs.errors import CosmosJobsError
 
@@ -824,7 +826,7 @@ class Outcome:
 
     state: State
     reason: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[SafePath, SafePath] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
     crashed: bool = False

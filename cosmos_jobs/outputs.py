@@ -7,14 +7,16 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cosmos_jobs import files
+from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 from cosmos_jobs.model import Record
 
 MANIFEST = "manifest.json"
+LOG = "log.txt"
 NAMES = ("output.mp4", "output.jpg")
 """What a run's output may be called: a video, or the image of a run of one frame."""
 
@@ -24,6 +26,20 @@ MAPS = {role: f"{MAPS_FOLDER}/{role}.mp4" for role in ("depth", "segmentation")}
 
 _RUN = re.compile(r"rs_[0-9a-f]{16}")
 _ARRIVING = re.compile(r"\.rs_[0-9a-f]{16}\.[0-9a-f]{8}")
+
+
+def file_names(names: Collection[object]) -> list[SafePath]:
+    """Return the names of a run's files, as somebody else tells them: the one door for these.
+
+    Raises UnsafePath for one that would lead out of the run's folder, that is a
+    folder of another one, or that is a file of ours.
+    """
+    safe = [SafePath(name) for name in names]
+    folders = {str(each) for name in safe for each in PurePosixPath(name).parents}
+    for name in safe:
+        if name in folders or name.split("/")[0] in (MANIFEST, LOG):
+            raise UnsafePath(f"{name!a} is the name of something else there")
+    return safe
 
 
 class Outputs:

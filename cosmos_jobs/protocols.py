@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.model import (
     Batch,
     Command,
@@ -212,7 +213,7 @@ class Executor(Protocol):
         """
         ...
 
-    def path(self, batch: str, name: str) -> str:
+    def path(self, batch: str, name: SafePath) -> str:
         """Return where a file below a batch's `out/` is on the host."""
         ...
 

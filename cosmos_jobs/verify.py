@@ -13,11 +13,10 @@ import orjson
 
 from cosmos_jobs import files
 from cosmos_jobs.model import Record, Snapshot, State
-from cosmos_jobs.outputs import MANIFEST, MAPS, Outputs
+from cosmos_jobs.outputs import LOG, MANIFEST, MAPS, Outputs
 from cosmos_jobs.project import Project
 from cosmos_jobs.store import Store, Transaction
 
-LOG = "log.txt"
 GIVEN_UP = "verify found its video missing or damaged"
 _THREADS = min(4, os.cpu_count() or 1)
 

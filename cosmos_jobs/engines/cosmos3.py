@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from cosmos_jobs import documents, faults
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.engines import endings
 from cosmos_jobs.model import (
     ROLE_OF,
@@ -338,7 +339,11 @@ class _Reading:
             return Outcome(State.FAILED, "the engine says that it is done, but made no vision.mp4")
         controls = {f"control_{hint}.mp4": f"controls/{ours}.mp4" for ours, hint in HINTS.items()}
         known = {"vision.mp4": "output.mp4", **controls}
-        files = {known[name]: f"{_name(run_id)}/{name}" for name in names if name in known}
+        files = {
+            SafePath(known[name]): SafePath(f"{_name(run_id)}/{name}")
+            for name in names
+            if name in known
+        }
         return Outcome(State.SUCCEEDED, files=files, details=self._details())
 
     def _failed(self, message: str) -> Outcome:

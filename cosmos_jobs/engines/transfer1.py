@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cosmos_jobs import documents
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.engines import endings
 from cosmos_jobs.errors import EngineError
 from cosmos_jobs.model import (
@@ -411,8 +412,10 @@ def _outcome(prompt: str, said: str, files: Mapping[str, str], life: Life) -> Ou
     if not said:
         return None
     if said == prompt:
-        made = {**_controls(files), _VIDEO: files.get(_VIDEO, "")}
-        return Outcome(State.SUCCEEDED, files=made, details=_DETAILS) if made[_VIDEO] else None
+        if _VIDEO not in files:
+            return None
+        made = {**_controls(files), SafePath(_VIDEO): SafePath(files[_VIDEO])}
+        return Outcome(State.SUCCEEDED, files=made, details=_DETAILS)
     # It may have been read while it was written.
     if life is Life.RUNNING and prompt.startswith(said):
         return None
@@ -424,11 +427,15 @@ def _outcome(prompt: str, said: str, files: Mapping[str, str], life: Life) -> Ou
     )
 
 
-def _controls(files: Mapping[str, str]) -> Mapping[str, str]:
+def _controls(files: Mapping[str, str]) -> Mapping[SafePath, SafePath]:
     """Return the maps that the model computed, by their names among a run's outputs."""
     # Each GPU has written its own: all are alike, and the first is taken.
     matches = (_SIDE_FILE.fullmatch(name) for name in sorted(files, reverse=True))
-    return {f"controls/{match[1]}.mp4": files[match[0]] for match in matches if match}
+    return {
+        SafePath(f"controls/{match[1]}.mp4"): SafePath(files[match[0]])
+        for match in matches
+        if match
+    }
 
 
 def _ended(

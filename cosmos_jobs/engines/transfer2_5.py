@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from cosmos_jobs import documents, faults
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.engines import endings
 from cosmos_jobs.model import (
     CONTROLS,
@@ -453,13 +454,13 @@ def _made(run: str, text: str, line: Mapping[str, Any], left: _Left) -> Outcome 
     return Outcome(State.SUCCEEDED, files=files, details=_details(run, line, left))
 
 
-def _files(name: str, listed: Collection[str]) -> Mapping[str, str]:
+def _files(name: str, listed: Collection[str]) -> Mapping[SafePath, SafePath]:
     """Return the files of a sample that are there, by their names in the run's folder."""
     known = {"output": name}
     known |= {f"controls/{control}": f"{name}_control_{control}" for control in CONTROLS}
     known |= {f"masks/{control}": f"{name}_mask_{control}" for control in CONTROLS}
     return {
-        f"{ours}{suffix}": f"{theirs}{suffix}"
+        SafePath(f"{ours}{suffix}"): SafePath(f"{theirs}{suffix}")
         for ours, theirs in known.items()
         for suffix in (".mp4", ".jpg")
         if f"{theirs}{suffix}" in listed

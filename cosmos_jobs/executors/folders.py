@@ -15,6 +15,7 @@ from shlex import quote
 from typing import Any
 
 from cosmos_jobs import documents, faults
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.errors import ConnectionLost, HostError
 from cosmos_jobs.executors import launch, scripts
 from cosmos_jobs.model import Life, Status
@@ -222,7 +223,7 @@ class Folders:
             await asyncio.sleep(PAUSE_S)
         return await self._host.run(script, timeout_s=timeout_s)
 
-    def path(self, batch: str, name: str) -> str:
+    def path(self, batch: str, name: SafePath) -> str:
         """Return where a file below a batch's `out/` is on the host."""
         return f"{self._batches}/{batch}/out/{name}"
 

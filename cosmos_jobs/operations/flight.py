@@ -23,6 +23,7 @@ from cosmos_jobs.model import (
 )
 from cosmos_jobs.operations.applying import Applying, part
 from cosmos_jobs.operations.base import unique, wait
+from cosmos_jobs.outputs import LOG
 
 if TYPE_CHECKING:
     from cosmos_jobs.reconcile import Reconciler
@@ -196,7 +197,7 @@ class Flight(Applying):
         there is none yet.
         """
         record = self.get_run(run_id)
-        kept = self.outputs.folder(record.run.id) / "log.txt"
+        kept = self.outputs.folder(record.run.id) / LOG
         if record.last is None:
             raise UsageError(f"{record.run.id} was never started", hint="start it: apply")
         if record.state not in IN_FLIGHT and kept.exists():

@@ -14,6 +14,7 @@ from cosmos_jobs import plan, schema, upscaling
 from cosmos_jobs.metrics import Measured
 from cosmos_jobs.model import IN_FLIGHT, Action, Applied, Followed, PromptRecord, Record, State
 from cosmos_jobs.naming import weights_text
+from cosmos_jobs.outputs import LOG
 from cosmos_jobs.render.diagnostics import visible
 
 SHOWN = 20
@@ -155,7 +156,7 @@ def run(
         "rating": "★" * record.rating + f" ({record.rating} of 5)" if record.rating else "",
         "note": record.note,
         "video": str(video) if record.output else "",
-        "log": str(video.with_name("log.txt")) if record.attempts else "",
+        "log": str(video.with_name(LOG)) if record.attempts else "",
         "jobs": ", ".join(f"{job} ({place})" for job, place in record.jobs.items()),
         "prompt": f"{made.prompt_id}  {prompt.prompt.text if prompt else ''}".rstrip(),
         "upscaled from": prompt.prompt.inputs.get(upscaling.RUN, "") if prompt else "",

@@ -460,6 +460,48 @@ def test_what_failed_is_adopted_once(lab: Lab) -> None:
 # --- trust --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", ["apply", "adopt"])
+@pytest.mark.parametrize("name", ["{canary}", "../../../canary", "a/../../../../canary"])
+def test_a_host_writes_nothing_outside_the_outputs(lab: Lab, how: str, name: str) -> None:
+    canary = lab.project.root / "canary"
+    canary.write_text("whole")
+    installation = lab.stand_in.installation()
+    lab.open("gpu-1", installation=installation)
+    lab.project.sweep(1)
+    if how == "adopt":
+        # The batch ends while nobody looks, and then the store is lost.
+        installation["env"]["STAND_IN_SECONDS"] = "1"
+    installation["env"]["STAND_IN_NAMES"] = json.dumps([name.format(canary=canary)])
+    lab.configure("gpu-1", installation=installation)
+
+    if how == "adopt":
+        lab.project.run("apply", "--detach")
+        until(lambda: list(lab.root.glob("batches/*/exit")))
+        shutil.rmtree(lab.project.root / ".cosmos-jobs")
+        lab.project.run("adopt", "gpu")
+    else:
+        said = lab.project.run("apply", exit_code=1)
+        assert "the machine names a file that cannot be taken" in said.stdout + said.stderr
+
+    assert canary.read_text() == "whole"
+    assert lab.states() == ["failed"]
+    assert not list((lab.project.root / "outputs" / "runs").rglob("*.mp4"))
+
+
+def test_a_run_that_a_host_lies_about_leaves_the_others_alone(lab: Lab) -> None:
+    lab.open("gpu-1")
+    lab.project.sweep(1)
+    lab.project.run("apply")
+    installation = lab.stand_in.installation()
+    installation["env"]["STAND_IN_NAMES"] = '["../other/output.mp4"]'
+    lab.configure("gpu-1", installation=installation)
+    lab.project.sweep(2)
+
+    lab.project.run("apply", exit_code=1)
+
+    assert sorted(lab.states()) == ["failed", "succeeded"]
+
+
 def test_a_host_that_nobody_knows_is_refused_until_it_is_accepted(
     lab: Lab, ssh_servers: Servers
 ) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cosmos_jobs import documents, engines, identity, schema, spec
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.documents import ASKED, Asked
 from cosmos_jobs.model import Batch, Command, InputFile, Life, State, Status
 from cosmos_jobs.protocols import Setup, Task
@@ -71,7 +72,7 @@ class Bench:
 
     def lines(self, *tasks: Task) -> list[dict[str, Any]]:
         """Return the lines of the batch file."""
-        data = self.command(tasks).files["batch.jsonl"]
+        data = self.command(tasks).files[SafePath("batch.jsonl")]
         return [json.loads(line) for line in data.splitlines()]
 
     def marks(self, *tasks: Task) -> list[dict[str, Any]]:
@@ -79,7 +80,8 @@ class Bench:
         ran = run_batch(self.models, tasks, self.folder / "batch")
         assert {each.state for each in ran.outcomes.values()} == {State.SUCCEEDED}
         return [
-            mark(ran.folder / "out" / each.files["output.mp4"]) for each in ran.outcomes.values()
+            mark(ran.folder / "out" / each.files[SafePath("output.mp4")])
+            for each in ran.outcomes.values()
         ]
 
 
@@ -238,7 +240,7 @@ def test_fact_11_batch_files_have_one_line_for_a_run_and_no_name_twice(
 ) -> None:
     tasks = [bench.task(engine, f"one\n\ntwo {number}", seed=1) for number in range(3)]
 
-    data = bench.command(tasks).files["batch.jsonl"]
+    data = bench.command(tasks).files[SafePath("batch.jsonl")]
 
     lines = data.decode().split("\n")
     assert lines.pop() == ""
@@ -256,7 +258,9 @@ def test_fact_12_what_the_spec_says_is_not_on_the_command_line_too(bench: Bench)
 
     flags = [part for part in command.argv if part.startswith("--")]
     assert not any("=" in flag for flag in flags)
-    assert not {flag[2:] for flag in flags} & json.loads(command.files["spec.json"]).keys()
+    assert (
+        not {flag[2:] for flag in flags} & json.loads(command.files[SafePath("spec.json")]).keys()
+    )
     wanted = {"seed": 5, "guidance": 7.5, "num_steps": 12, "sigma_max": 60, "fps": 30}
     assert {name: found["params"][name] for name in wanted} == wanted
 
@@ -264,7 +268,7 @@ def test_fact_12_what_the_spec_says_is_not_on_the_command_line_too(bench: Bench)
 def test_fact_13_the_validator_of_transfer1_finds_a_video_in_the_spec(bench: Bench) -> None:
     each = bench.task(T1, sigma_max=70)
 
-    assert json.loads(bench.command([each]).files["spec.json"])["input_video_path"]
+    assert json.loads(bench.command([each]).files[SafePath("spec.json")])["input_video_path"]
     assert bench.marks(each)[0]["video"] == str(bench.video)
 
 
@@ -383,7 +387,7 @@ def test_many_gpus_are_one_process_that_finds_a_free_port_itself(bench: Bench, e
     assert "-m torch.distributed.run --standalone" in said
     assert "master_port" not in said
     (outcome,) = ran.outcomes.values()
-    assert mark(ran.folder / "out" / outcome.files["output.mp4"])["gpus"] in (1, 2)
+    assert mark(ran.folder / "out" / outcome.files[SafePath("output.mp4")])["gpus"] in (1, 2)
 
 
 @pytest.mark.parametrize("engine", [T1, T2, C3])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.model import Outcome, State
 from tests.batches import Ran, run_batch, task
 from tests.e2e.conftest import film
@@ -103,7 +104,7 @@ def test_blocks_and_crashes_are_laid_at_the_right_door(
         assert found == list(expected(way, words)), (words, log)
         for number, (outcome, word) in enumerate(zip(outcomes, words, strict=True)):
             if outcome.state is State.SUCCEEDED:
-                made = mark(result.folder / "out" / outcome.files["output.mp4"])
+                made = mark(result.folder / "out" / outcome.files[SafePath("output.mp4")])
                 assert made["prompt"].startswith(f"{word} number {number}")
     every = [each for result, _ in ran for each in result.outcomes.values()]
     assert {each.state for each in every} >= {State.SUCCEEDED, State.FAILED, State.PENDING}

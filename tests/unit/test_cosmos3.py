@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cosmos_jobs import documents, matrix, schema
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.documents import ASKED, Asked
 from cosmos_jobs.engines.cosmos3 import Cosmos3Engine
 from cosmos_jobs.engines.preview import recipes, requests
@@ -71,7 +72,7 @@ def notes(given: Run, **files: InputFile) -> list[Note]:
 
 def sample(given: Task) -> dict[str, Any]:
     """Return the only line of the file for one task."""
-    (line,) = ENGINE.command([given], SETUP).files["batch.jsonl"].decode().splitlines()
+    (line,) = ENGINE.command([given], SETUP).files[SafePath("batch.jsonl")].decode().splitlines()
     return dict(json.loads(line))
 
 
@@ -111,7 +112,7 @@ def test_commands_and_specs_are_those_of_the_contract(
 ) -> None:
     command = ENGINE.command(tasks, setup)
 
-    golden(GOLDEN / f"{name}.jsonl", command.files["batch.jsonl"].decode())
+    golden(GOLDEN / f"{name}.jsonl", command.files[SafePath("batch.jsonl")].decode())
     golden(GOLDEN / f"{name}.argv", "".join(f"{word}\n" for word in (command.cwd, *command.argv)))
 
 
@@ -122,7 +123,7 @@ def test_names_of_samples_have_no_characters_that_the_model_may_take_for_others(
 def test_text_is_ascii_so_that_the_models_splitlines_cuts_at_line_ends_only() -> None:
     text = "A pier\u2028at\u0085golden\x1ehour"
 
-    data = ENGINE.command([task(run(), text)], SETUP).files["batch.jsonl"]
+    data = ENGINE.command([task(run(), text)], SETUP).files[SafePath("batch.jsonl")]
 
     assert [json.loads(line)["prompt"] for line in data.decode().splitlines()] == [text]
 
@@ -489,7 +490,7 @@ def test_the_model_gives_each_run_its_own_weights_and_text(tmp_path: Path) -> No
 
     assert states(found) == [State.SUCCEEDED] * 4
     for each in sweep:
-        video = (tmp_path / "out" / found[each.run.id].files["output.mp4"]).read_bytes()
+        video = (tmp_path / "out" / found[each.run.id].files[SafePath("output.mp4")]).read_bytes()
         mark = json.loads(video[video.rindex(b'{"engine"') :])
         assert mark["weights"] == {"edge": 1.0, "blur": each.run.weights["vis"]}
         assert mark["prompt"] == each.prompt.text

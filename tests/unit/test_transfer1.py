@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmos_jobs import documents, schema
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.documents import ASKED, Asked
 from cosmos_jobs.engines.transfer1 import Transfer1Engine
 from cosmos_jobs.errors import EngineError
@@ -75,12 +76,12 @@ def file(frames: int = 121, fps: float = 24.0) -> InputFile:
 
 
 def spec(given: Task) -> dict[str, Any]:
-    return dict(json.loads(ENGINE.command([given], SETUP).files["spec.json"]))
+    return dict(json.loads(ENGINE.command([given], SETUP).files[SafePath("spec.json")]))
 
 
 def line(given: Task) -> dict[str, Any]:
     """Return the only line of the batch of one task."""
-    (only,) = ENGINE.command([given], SETUP).files["batch.jsonl"].decode().splitlines()
+    (only,) = ENGINE.command([given], SETUP).files[SafePath("batch.jsonl")].decode().splitlines()
     return dict(json.loads(only))
 
 
@@ -135,7 +136,7 @@ def test_specs_batches_and_command_lines_are_exact(name: str, golden: Golden) ->
 
 
 def test_a_weight_goes_to_the_line_of_its_run() -> None:
-    lines = ENGINE.command(SWEEP, SETUP).files["batch.jsonl"].decode().splitlines()
+    lines = ENGINE.command(SWEEP, SETUP).files[SafePath("batch.jsonl")].decode().splitlines()
 
     overrides = [json.loads(each)["control_overrides"]["edge"] for each in lines]
     assert [each["control_weight"] for each in overrides] == [0.5, 0.75, 1.0]
@@ -143,7 +144,9 @@ def test_a_weight_goes_to_the_line_of_its_run() -> None:
 
 def test_no_line_of_a_batch_is_blank_and_a_prompt_of_many_lines_is_one() -> None:
     texts = ["one\ntwo", "three\r\nfour", "five\u2028six\x85seven", "acht—neun 海"]
-    content = ENGINE.command([task(run(), text) for text in texts], SETUP).files["batch.jsonl"]
+    content = ENGINE.command([task(run(), text) for text in texts], SETUP).files[
+        SafePath("batch.jsonl")
+    ]
 
     lines = content.decode("ascii").split("\n")
     assert lines.pop() == ""
@@ -249,7 +252,7 @@ def test_fact_12_nothing_of_the_spec_is_on_the_command_line(
 
     start = made.argv.index("cosmos_transfer1/diffusion/inference/transfer.py") + 1
     words = made.argv[start:]
-    shared = json.loads(made.files["spec.json"])
+    shared = json.loads(made.files[SafePath("spec.json")])
     assert not {f"--{key}" for key in shared} & set(words)
     assert not [word for word in words if "=" in word]
     assert read(words).batch_size == 1
@@ -278,7 +281,7 @@ def test_fact_6_the_model_knows_every_key_that_we_give(drawn: Run) -> None:
 def test_facts_19_and_20_guardrails_stay_on_and_no_prompt_is_rewritten() -> None:
     made = ENGINE.command([task(run())], SETUP)
 
-    said = " ".join(made.argv) + made.files["spec.json"].decode()
+    said = " ".join(made.argv) + made.files[SafePath("spec.json")].decode()
     assert "guardrail" not in said
     assert "upsample" not in said
     guardrails = {"effective": "on: Transfer1 cannot run without them"}
@@ -560,7 +563,7 @@ def test_lines_are_those_that_were_asked_for_not_those_of_the_batch() -> None:
     found = outcomes([0, 1], code=0, asked=[RUNS[1], RUNS[3]])
 
     assert states(found) == ["pending", "succeeded", "pending", "succeeded"]
-    assert found[RUNS[3]].files["output.mp4"] == "video_1/output.mp4"
+    assert found[RUNS[3]].files[SafePath("output.mp4")] == "video_1/output.mp4"
 
 
 def test_fact_3_a_shifted_video_is_never_taken_for_the_runs() -> None:
@@ -729,7 +732,7 @@ def played(folder: Path, texts: Sequence[str], **params: Scalar) -> Mapping[str,
 
 def mark(folder: Path, outcome: Outcome) -> dict[str, Any]:
     """Return what the stand-in understood, from the end of its video."""
-    data = (folder / "out" / outcome.files["output.mp4"]).read_bytes()
+    data = (folder / "out" / outcome.files[SafePath("output.mp4")]).read_bytes()
     return dict(json.loads(data[data.rindex(b'free{"') + 4 :]))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cosmos_jobs import identity, schema
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.documents import ASKED, Asked, asking
 from cosmos_jobs.engines.transfer2_5 import MULTICONTROL, STATUS, Transfer25Engine, sample_name
 from cosmos_jobs.model import (
@@ -53,7 +54,9 @@ def task(
 
 
 def lines(command: Command) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in command.files["batch.jsonl"].decode().splitlines()]
+    return [
+        json.loads(line) for line in command.files[SafePath("batch.jsonl")].decode().splitlines()
+    ]
 
 
 def line(given: Task) -> dict[str, Any]:
@@ -190,7 +193,7 @@ def test_fact_9_and_10_no_value_is_null_and_names_have_no_slash() -> None:
 def test_fact_11_every_line_is_one_line_for_the_loader_whatever_the_prompt() -> None:
     texts = ("a\nb", "a\u2028b", "a\u0085b", "a\x0cb", "a\x1eb", "日本語")
     tasks = [task(run(seed=n), prompt=replace(PROMPT, text=t)) for n, t in enumerate(texts)]
-    spec = ENGINE.command(tasks, SETUP).files["batch.jsonl"].decode("ascii")
+    spec = ENGINE.command(tasks, SETUP).files[SafePath("batch.jsonl")].decode("ascii")
 
     assert [json.loads(each)["prompt"] for each in spec.splitlines()] == list(texts)
 
@@ -379,7 +382,10 @@ def test_masks_that_the_model_made_come_along() -> None:
     folder = Folder().made(0)
     folder.files.append(f"{NAMES[0]}_mask_edge.mp4")
 
-    assert folder.told(Life.RUNNING)[RUNS[0]].files["masks/edge.mp4"] == f"{NAMES[0]}_mask_edge.mp4"
+    assert (
+        folder.told(Life.RUNNING)[RUNS[0]].files[SafePath("masks/edge.mp4")]
+        == f"{NAMES[0]}_mask_edge.mp4"
+    )
 
 
 def test_another_prompts_video_is_never_taken_for_the_run() -> None:

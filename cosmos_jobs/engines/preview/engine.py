@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from cosmos_jobs import faults
+from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 from cosmos_jobs.engines.preview.buckets import COSMOS3, RESOLUTIONS, TRANSFER
 from cosmos_jobs.model import (
     Batch,
@@ -101,6 +102,8 @@ def _outcome(run: str, texts: Mapping[str, str]) -> Outcome | None:
             return _made(run, orjson.loads(text))
         if text := texts.get(f"{run}/error.json"):
             return Outcome(State.FAILED, str(orjson.loads(text)["reason"]))
+    except UnsafePath as error:
+        return Outcome(State.FAILED, f"the machine names a file that cannot be taken: {error}")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         return Outcome(State.FAILED, f"the engine left a manifest that cannot be read ({error})")
     return None
@@ -109,5 +112,5 @@ def _outcome(run: str, texts: Mapping[str, str]) -> Outcome | None:
 def _made(run: str, manifest: dict[str, Any]) -> Outcome:
     made = (*manifest["controls"].values(), manifest["output"])
     digests = {str(each["path"]): str(each["sha256"]) for each in made}
-    files = {name: f"{run}/{name}" for name in digests}
+    files = {SafePath(name): SafePath(f"{run}/{name}") for name in digests}
     return Outcome(State.SUCCEEDED, files=files, digests=digests, details=manifest)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import Row
-from tests.remote import Remote, StandIn, serve, target
-from tests.servers import Home, Server
+from tests.support.remote_project import Remote, StandIn, serve, target
+from tests.support.ssh_server import Home, Server
 
 RUNS, SECONDS = 200, 0.05
 DONE = 1000

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from benchmarks import peers, projects
 from benchmarks.rows import Row, best
-from cosmos_jobs.model import Selection
-from cosmos_jobs.store import Store, Transaction
+from cosmos_jobs.core.job import Selection
+from cosmos_jobs.state.store import Store, Transaction
 
 T = TypeVar("T")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from cosmos_jobs.model import Attempt, Output, Record, Selection, State
+from cosmos_jobs.config.project import load
+from cosmos_jobs.core.job import Selection
+from cosmos_jobs.core.record import Attempt, Output, Record, State
 from cosmos_jobs.operations import WorkflowOperations
-from cosmos_jobs.project import load
 
 JOB = """\
 version: 1

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.rows import Row, best
 from cosmos_jobs.engines.preview import video
 from cosmos_jobs.operations import WorkflowOperations
-from tests import browser, made
+from tests.support import browser, made_projects
 
 RUNS = 500
 FRAMES = 24
@@ -86,7 +86,7 @@ def _project(root: Path) -> WorkflowOperations:
     _film(root / "project" / "clip" / "color.mp4", rng)
     places = [f"golden/{each}-seed{n + 1}" for each in ("edges", "both") for n in range(RUNS // 2)]
     videos = {place: _film(root / f"{n}.mp4", rng) for n, place in enumerate(places)}
-    return made.project(root / "project", JOB, videos)
+    return made_projects.project(root / "project", JOB, videos)
 
 
 def _film(path: Path, rng: np.random.Generator) -> Path:

@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.rows import Row
-from tests.remote import Remote, StandIn, target
-from tests.servers import Home
-from tests.slurm import Cluster, missing
+from tests.support.remote_project import Remote, StandIn, target
+from tests.support.slurm_cluster import Cluster, missing
+from tests.support.ssh_server import Home
 
 RUNS, BATCH = 10_000, 20
 ASKED = ("squeue", "scontrol", "sacct", "sinfo", "sbatch", "scancel")

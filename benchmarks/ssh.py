@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.rows import Row
-from cosmos_jobs import files
-from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.protocols import Upload
-from tests.servers import Home, Server
+from cosmos_jobs.core import atomic
+from cosmos_jobs.targets.hosts.base import Upload
+from cosmos_jobs.targets.hosts.ssh.host import SSHHost
+from tests.support.ssh_server import Home, Server
 
 BIG = 1_000_000_000
 FAR = 100_000_000
@@ -85,7 +85,7 @@ def lab() -> Iterator[Lab]:
 @contextmanager
 def _far(port: int) -> Iterator[int]:
     """Run the network in a process of its own: ours has enough to do."""
-    command = [sys.executable, "-m", "tests.servers", str(port), str(ROUND_TRIP_S)]
+    command = [sys.executable, "-m", "tests.support.ssh_server", str(port), str(ROUND_TRIP_S)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as proxy:
         assert proxy.stdout is not None
@@ -191,7 +191,7 @@ def _ours(address: str, transfer: Transfer) -> float:
 
 
 def _put(sources: list[Path], folder: Path) -> Transfer:
-    uploads = [Upload(each, str(folder / each.name), files.sha256(each)) for each in sources]
+    uploads = [Upload(each, str(folder / each.name), atomic.sha256(each)) for each in sources]
     return lambda host: host.put(uploads)
 
 

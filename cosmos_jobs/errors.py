@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cosmos_jobs.model import Diagnostic
+    from cosmos_jobs.core.diagnostics import Diagnostic
 
 
 class CosmosJobsError(Exception):

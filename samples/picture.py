@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
 
 FRAME = 40
 TILE = (480, 270)
@@ -34,7 +34,7 @@ def draw(videos: Path, target: Path) -> None:
         for row, clips in enumerate((first, second)):
             for column, clip in enumerate(clips):
                 picture.paste(_tile(clip), (column * TILE[0], row * TILE[1]))
-        with files.replacing(target) as temporary:
+        with atomic.replacing(target) as temporary:
             picture.save(temporary, quality=88)
 
 
@@ -42,7 +42,7 @@ def _preview(video: Path, out: Path) -> list[str]:
     """Run the preview engine on a video, once for each of WEIGHTS; return the runs' ids."""
     roles = ("color", "depth", "segmentation")
     inputs = {
-        role: {"path": str(video / f"{role}.mp4"), "sha256": files.sha256(video / f"{role}.mp4")}
+        role: {"path": str(video / f"{role}.mp4"), "sha256": atomic.sha256(video / f"{role}.mp4")}
         for role in roles
     }
     lines = [

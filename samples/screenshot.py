@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from cosmos_jobs import files
-from cosmos_jobs.model import Selection
+from cosmos_jobs.core import atomic
+from cosmos_jobs.core.job import Selection
 from cosmos_jobs.operations import WorkflowOperations
-from tests import browser
+from tests.support import browser
 
 FRAME = 40
 SIZE = {"width": 1440, "height": 860}
@@ -24,7 +24,7 @@ def draw(repository: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = _report(repository, Path(folder))
         picture = Image.open(io.BytesIO(_seen(index))).convert("RGB")
-        with files.replacing(target) as temporary:
+        with atomic.replacing(target) as temporary:
             picture.save(temporary, quality=88)
 
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 Golden = Callable[[Path, str], None]
 
-pytest_plugins = ["tests.fixtures_ssh", "tests.fixtures_states"]
+pytest_plugins = ["tests.support.fixtures_ssh", "tests.support.fixtures_states"]
 
 # A busy machine is no failure, and CI tries the same examples each time; developers try new ones.
 settings.register_profile("local", deadline=None)

@@ -158,7 +158,7 @@ def _run(name: str) -> int:
 
 def _tell(error: CosmosJobsError) -> None:
     if isinstance(error, InvalidFiles):
-        from cosmos_jobs.render import diagnostics
+        from cosmos_jobs.cli.views import diagnostics
 
         click.echo(diagnostics.text(error.diagnostics, color=True), err=True, color=_color())
         said = f"{diagnostics.counted(error.diagnostics)}; {error.message}"
@@ -176,7 +176,8 @@ def tell_error(said: str, hint: str) -> None:
 
 def masked(text: str) -> str:
     """Return a text of who knows where without secrets, those of the environment included."""
-    from cosmos_jobs import project, redaction
+    from cosmos_jobs.config import project
+    from cosmos_jobs.core import redaction
 
     return redaction.masked(text, project.environment_secrets())
 

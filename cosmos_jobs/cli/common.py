@@ -14,11 +14,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from cosmos_jobs import cli
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
 from cosmos_jobs.errors import CosmosJobsError, UsageError
-from cosmos_jobs.model import CONNECT_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from cosmos_jobs.model import Diagnostic, Record
+    from cosmos_jobs.core.diagnostics import Diagnostic
+    from cosmos_jobs.core.record import Record
     from cosmos_jobs.operations import WorkflowOperations
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -189,7 +190,7 @@ def operations(
     that only read say `offline`: a shared state that is out of reach is the last copy.
     Without `asking` it is so whenever there is one.
     """
-    from cosmos_jobs import project as projects
+    from cosmos_jobs.config import project as projects
     from cosmos_jobs.operations import WorkflowOperations
 
     root = project.resolve() if project else projects.find(_start(paths))
@@ -208,7 +209,7 @@ def operations(
 
 def _start(paths: Sequence[str]) -> Path:
     """Return where the search for the project begins: here, or at the first path elsewhere."""
-    from cosmos_jobs import project as projects
+    from cosmos_jobs.config import project as projects
 
     places = (Path.cwd(), *(Path(path).resolve().parent for path in paths[:1]))
     found = (place for place in places if (projects.find(place) / projects.FILE).is_file())
@@ -217,7 +218,7 @@ def _start(paths: Sequence[str]) -> Path:
 
 def paths_or_jobs(paths: Sequence[str], ops: WorkflowOperations) -> tuple[str, ...]:
     """Return the paths given, or the project's folder of job files."""
-    from cosmos_jobs import project as projects
+    from cosmos_jobs.config import project as projects
 
     if paths:
         return tuple(paths)
@@ -276,7 +277,7 @@ def tell_left(ops: WorkflowOperations, run_ids: Collection[str]) -> list[Record]
 def warn(problems: Sequence[Diagnostic], *, quiet: bool = False) -> None:
     """Show the warnings of job files on stderr."""
     if problems and not quiet:
-        from cosmos_jobs.render import diagnostics
+        from cosmos_jobs.cli.views import diagnostics
 
         click.echo(diagnostics.text(problems, color=True), err=True)
 
@@ -285,6 +286,6 @@ def hashing(*, quiet: bool) -> Callable[[str, int, int], None] | None:
     """Return a reporter of long hashing on a terminal's stderr."""
     if quiet or not sys.stderr.isatty():
         return None
-    from cosmos_jobs.render.progress import Hashing
+    from cosmos_jobs.cli.views.progress import Hashing
 
     return Hashing()

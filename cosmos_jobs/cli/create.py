@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cosmos_jobs.cli import common
-from cosmos_jobs.render import batches
+from cosmos_jobs.cli.views import batches
 
 
 @click.group("create")

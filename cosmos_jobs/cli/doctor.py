@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from cosmos_jobs.checks import Check, Verdict
 from cosmos_jobs.cli import common
-from cosmos_jobs.doctor import CONNECT_TIMEOUT_S
-from cosmos_jobs.render.diagnostics import visible
-from cosmos_jobs.render.plans import plural
+from cosmos_jobs.cli.views.diagnostics import visible
+from cosmos_jobs.cli.views.plans import plural
+from cosmos_jobs.targets.doctor import CONNECT_TIMEOUT_S
+from cosmos_jobs.targets.doctor.machine import Check, Verdict
 
 if TYPE_CHECKING:
-    from cosmos_jobs.doctor import Examined
+    from cosmos_jobs.targets.doctor import Examined
 
 WIDTH = 80
 COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "red"}

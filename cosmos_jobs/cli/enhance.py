@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from cosmos_jobs.cli import common
+from cosmos_jobs.cli.views import enhancements, plans
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.render import enhancements, plans
 
 
 @click.command("enhance")

@@ -13,10 +13,13 @@ import click
 
 from cosmos_jobs.cli import common, reports
 from cosmos_jobs.cli.reports import Report
+from cosmos_jobs.cli.views.plans import plural
+from cosmos_jobs.core.events import Event
+from cosmos_jobs.core.job import MAX_RUNS
+from cosmos_jobs.core.record import IN_FLIGHT, State
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import IN_FLIGHT, MAX_RUNS, Event, Followed, State
 from cosmos_jobs.operations import WorkflowOperations
-from cosmos_jobs.render.plans import plural
+from cosmos_jobs.plan.model import Followed
 
 LATE = 124
 """The exit code of a watch whose time is over, as that of coreutils' timeout."""
@@ -98,7 +101,7 @@ def _watching(
     verbose: bool,
 ) -> Iterator[Callable[[Event], None]]:
     """Yield what shows a watch to people, or tells it to programs."""
-    from cosmos_jobs.render import progress
+    from cosmos_jobs.cli.views import progress
 
     gc.enable()
     place = common.places(ops, runs).get
@@ -140,7 +143,7 @@ def fetch_command(
       cosmos-jobs fetch
       cosmos-jobs fetch jobs/sunsets.yaml
     """
-    from cosmos_jobs.render import plans, progress
+    from cosmos_jobs.cli.views import plans, progress
 
     ops = common.operations(project, connect_timeout=connect_timeout)
     job_files = [each for each in names if Path(each).is_file()]
@@ -310,7 +313,7 @@ def adopt_command(
       cosmos-jobs adopt
       cosmos-jobs adopt h100
     """
-    from cosmos_jobs.render import progress
+    from cosmos_jobs.cli.views import progress
 
     ops = common.operations(project, connect_timeout=connect_timeout)
     # The store gets to know the runs, and so their number and places, while it is at it.
@@ -323,7 +326,7 @@ def adopt_command(
 
 def _end(done: Followed, root: Path, *, quiet: bool, verbose: bool, failing: bool = True) -> None:
     """Say what became of runs; exit 5 when machines did not answer, 1 when runs failed."""
-    from cosmos_jobs.render import results
+    from cosmos_jobs.cli.views import results
 
     if not quiet and done.records:
         common.echo(results.followed(done, root))

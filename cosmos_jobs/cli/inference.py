@@ -10,11 +10,12 @@ from typing import Any
 import click
 import orjson
 
-from cosmos_jobs import asked, schema
 from cosmos_jobs.cli import common
 from cosmos_jobs.cli.jobs import Options, conclude, perform, show
+from cosmos_jobs.config import schema
+from cosmos_jobs.core.run import CONTROLS
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import CONTROLS
+from cosmos_jobs.jobs import asked
 
 SHORTHANDS = {
     "num_steps": ("--steps", "Denoising steps; more are slower and finer."),
@@ -134,7 +135,7 @@ def inference_command(
 
 
 def _tell(inferred: dict[str, Any], form: str, *, quiet: bool, verbose: bool) -> None:
-    from cosmos_jobs.render import batches
+    from cosmos_jobs.cli.views import batches
 
     if form == "json":
         common.echo(orjson.dumps(inferred, option=orjson.OPT_INDENT_2))

@@ -13,24 +13,18 @@ from pathlib import Path
 import click
 import orjson
 
-from cosmos_jobs import files, planfile
 from cosmos_jobs.cli import common, reports
+from cosmos_jobs.cli.views import plans
+from cosmos_jobs.core import atomic
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
+from cosmos_jobs.core.diagnostics import Severity
+from cosmos_jobs.core.job import MAX_RUNS, Selection
+from cosmos_jobs.core.record import IN_FLIGHT, State
 from cosmos_jobs.errors import AnswerIsNo, HostError, StoreError, UsageError
-from cosmos_jobs.jobfiles import located
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-    IN_FLIGHT,
-    MAX_RUNS,
-    STARTS,
-    Action,
-    Applied,
-    Planned,
-    Selection,
-    Severity,
-    State,
-)
+from cosmos_jobs.jobs.load import located
 from cosmos_jobs.operations import WorkflowOperations
-from cosmos_jobs.render import plans
+from cosmos_jobs.plan import saved as saved_plans
+from cosmos_jobs.plan.model import STARTS, Action, Applied, Planned
 
 FAILED = (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
 
@@ -67,7 +61,7 @@ def validate_command(
       cosmos-jobs validate --format github     in a GitHub workflow
       cosmos-jobs validate --changed-since origin/main
     """
-    from cosmos_jobs.render import diagnostics
+    from cosmos_jobs.cli.views import diagnostics
 
     ops = common.operations(project, paths, offline=True)
     chosen = common.paths_or_jobs(paths, ops)
@@ -153,8 +147,8 @@ def plan_command(
       cosmos-jobs plan --format markdown --changed-since origin/main
                                                what a pull request would run
     """
-    from cosmos_jobs import project as projects
-    from cosmos_jobs.render import markdown
+    from cosmos_jobs.cli.views import markdown
+    from cosmos_jobs.config import project as projects
 
     ops = common.operations(project, paths, offline=True)
     selection = Selection(common.paths_or_jobs(paths, ops), target, only, force, since=since)
@@ -182,7 +176,7 @@ def _save(ops: WorkflowOperations, planned: Planned, out: Path) -> None:
     paths = (os.path.relpath(located(path, root), root) for path in chosen)
     selection = replace(planned.selection, paths=tuple(paths), since=None)
     try:
-        files.write(out, planfile.dump(replace(planned, selection=selection)))
+        atomic.write(out, saved_plans.dump(replace(planned, selection=selection)))
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from error
 
@@ -191,7 +185,7 @@ def show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
     """Print a plan, and the warnings of its files."""
     common.warn(planned.warnings, quiet=quiet)
     if form == "json":
-        common.echo(planfile.dump(planned), nl=False)
+        common.echo(saved_plans.dump(planned), nl=False)
     elif not quiet:
         common.echo(plans.text(planned, verbose=verbose))
 
@@ -327,7 +321,7 @@ def preview_command(
 def _is_plan(path: str) -> bool:
     try:
         with Path(path).open("rb") as file:
-            return path.endswith(".plan") or planfile.FORMAT.encode() in file.read(100)
+            return path.endswith(".plan") or saved_plans.FORMAT.encode() in file.read(100)
     except OSError:
         return path.endswith(".plan")
 
@@ -338,14 +332,14 @@ def _saved(ops: WorkflowOperations, path: Path, *, quiet: bool) -> Planned:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    saved = planfile.load(data, str(path))
+    saved = saved_plans.load(data, str(path))
     hint = f"look again: cosmos-jobs plan {shlex.join(saved.selection.paths)} --out {path}"
     try:
         planned = ops.plan(saved.selection, hashing=common.hashing(quiet=quiet))
     except UsageError as error:
         # A job file, a prompt or a target that was there is not.
         raise AnswerIsNo(f"the saved plan {path} is stale: {error.message}", hint=hint) from error
-    if moved := tuple(planfile.moved_on(saved, planned)):
+    if moved := tuple(saved_plans.moved_on(saved, planned)):
         raise AnswerIsNo(f"the saved plan {path} is stale: {'; '.join(moved)}", hint=hint)
     return planned
 
@@ -377,7 +371,7 @@ def carry_out(
     ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool, verbose: bool
 ) -> None:
     """Show a plan, ask where that is due, carry it out, and say what came of it."""
-    from cosmos_jobs.render import progress, results
+    from cosmos_jobs.cli.views import progress, results
 
     tell(planned, options, quiet=quiet, verbose=verbose)
     pending = progress.pending(planned) or plans.count(planned, Action.UNKNOWN)
@@ -396,7 +390,7 @@ def perform(
     ops: WorkflowOperations, planned: Planned, options: Options, *, quiet: bool, verbose: bool
 ) -> Applied:
     """Ask where that is due, carry a plan out, and show how that goes on."""
-    from cosmos_jobs.render.progress import pending, reporter
+    from cosmos_jobs.cli.views.progress import pending, reporter
 
     unchecked = planned.estimate.unknown
     gpus = any(ops.project.targets[job.target].gpus for job in planned.jobs)

@@ -12,14 +12,14 @@ import click
 
 from cosmos_jobs.cli import common
 from cosmos_jobs.cli.records import confirm, may_ask, prompt_document, write_json
+from cosmos_jobs.cli.views import library, tables
+from cosmos_jobs.cli.views.diagnostics import visible
+from cosmos_jobs.cli.views.plans import plural
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.ratings import MAX_NOTE
-from cosmos_jobs.render import library, tables
-from cosmos_jobs.render.diagnostics import visible
-from cosmos_jobs.render.plans import plural
+from cosmos_jobs.report.ratings import MAX_NOTE
 
 if TYPE_CHECKING:
-    from cosmos_jobs.exports import Exported
+    from cosmos_jobs.jobs.export import Exported
     from cosmos_jobs.operations import WorkflowOperations
 
 
@@ -208,13 +208,13 @@ def export_command(
 
 
 def _write(places: dict[Path, Exported], *, force: bool) -> None:
-    from cosmos_jobs import files
+    from cosmos_jobs.core import atomic
 
     there = [str(path) for path in places if path.exists()]
     if there and not force:
         raise UsageError(f"{', '.join(there)} is there already", hint="replace it: --force")
     for path, each in places.items():
-        files.write(path, each.text.encode())
+        atomic.write(path, each.text.encode())
         click.echo(f"Wrote {path}: job {each.name}, {plural(len(each.runs), 'run')}.")
 
 

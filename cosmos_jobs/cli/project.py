@@ -21,7 +21,7 @@ def init_command(folder: Path) -> None:
     Example:
       cosmos-jobs init my-project && cd my-project && cosmos-jobs apply
     """
-    from cosmos_jobs import scaffold
+    from cosmos_jobs.config import scaffold
 
     try:
         made, kept = scaffold.write(folder)
@@ -49,7 +49,7 @@ def schema_command(kind: str, name: str | None) -> None:
     """
     import orjson
 
-    from cosmos_jobs import schema
+    from cosmos_jobs.config import schema
 
     engines = schema.engines()
     if kind == "engine" and name not in engines:

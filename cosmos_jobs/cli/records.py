@@ -12,14 +12,15 @@ from typing import TypeVar
 import click
 import orjson
 
+from cosmos_jobs.checks.registry import BY_NAME, METRICS, Measured
 from cosmos_jobs.cli import common
+from cosmos_jobs.cli.views import library, plans, results, spreadsheet, tables
+from cosmos_jobs.cli.views.library import size
+from cosmos_jobs.core.record import PromptRecord, Record, State
+from cosmos_jobs.core.run import Run
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.metrics import BY_NAME, METRICS, Measured
-from cosmos_jobs.model import PromptRecord, Record, Run, State
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.operations.records import Overview
-from cosmos_jobs.render import library, plans, results, spreadsheet, tables
-from cosmos_jobs.render.library import size
 
 Listed = TypeVar("Listed", PromptRecord, Record)
 STATES = click.Choice([str(state) for state in State])

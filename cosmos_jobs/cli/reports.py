@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cosmos_jobs import cli, files
+from cosmos_jobs import cli
 from cosmos_jobs.cli import common
+from cosmos_jobs.core import atomic
+from cosmos_jobs.core.diagnostics import Diagnostic
+from cosmos_jobs.core.record import Record
 from cosmos_jobs.errors import CosmosJobsError, HostError, InvalidFiles
-from cosmos_jobs.model import Applied, Diagnostic, Followed, Record
+from cosmos_jobs.plan.model import Applied, Followed
 
 if TYPE_CHECKING:
-    from cosmos_jobs.render.events import Stream
+    from cosmos_jobs.cli.views.events import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Report:
 
     def applied(self, applied: Applied) -> None:
         """Tell what came of an apply."""
-        from cosmos_jobs.render import junit
+        from cosmos_jobs.cli.views import junit
 
         if self.stream:
             self.stream.applied(applied)
@@ -49,7 +52,7 @@ class Report:
 
     def followed(self, done: Followed) -> None:
         """Tell what became of runs in flight."""
-        from cosmos_jobs.render import junit
+        from cosmos_jobs.cli.views import junit
 
         if self.stream:
             self.stream.followed(done)
@@ -63,7 +66,7 @@ class Report:
 
     def failed(self, verdict: Verdict) -> None:
         """Tell why a command has ended early."""
-        from cosmos_jobs.render import junit
+        from cosmos_jobs.cli.views import junit
 
         if self.stream:
             self.stream.error(verdict.message, verdict.hint, verdict.exit_code, verdict.problems)
@@ -73,7 +76,7 @@ class Report:
 
     def _write(self, data: bytes) -> None:
         if self.junit:
-            files.write(self.junit, data)
+            atomic.write(self.junit, data)
             self.written = True
 
 
@@ -98,8 +101,8 @@ def reporting(form: str, junit: Path | None = None) -> Iterator[Report]:
 
 
 def _stream() -> Stream:
-    from cosmos_jobs.project import environment_secrets
-    from cosmos_jobs.render.events import Stream
+    from cosmos_jobs.cli.views.events import Stream
+    from cosmos_jobs.config.project import environment_secrets
 
     return Stream(common.echo, secrets=environment_secrets())
 

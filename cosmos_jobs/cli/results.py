@@ -9,8 +9,8 @@ import click
 
 from cosmos_jobs.cli import common
 from cosmos_jobs.cli.records import run_document, write_json
-from cosmos_jobs.render import spreadsheet, tables
-from cosmos_jobs.render.progress import counting
+from cosmos_jobs.cli.views import spreadsheet, tables
+from cosmos_jobs.cli.views.progress import counting
 
 
 @click.command("evaluate")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from cosmos_jobs import upscaling
 from cosmos_jobs.cli import common
 from cosmos_jobs.cli.jobs import Options, carry_out, show
-from cosmos_jobs.model import STARTS, Action
-from cosmos_jobs.render import plans
+from cosmos_jobs.cli.views import plans
+from cosmos_jobs.jobs import upscale
+from cosmos_jobs.plan.model import STARTS, Action
 
 
 @click.command("upscale")
@@ -18,7 +18,7 @@ from cosmos_jobs.render import plans
 @click.option(
     "--weight",
     type=click.FloatRange(0, 1),
-    default=upscaling.WEIGHT,
+    default=upscale.WEIGHT,
     show_default=True,
     help="How closely the 4K video follows its source.",
 )

@@ -33,7 +33,7 @@ def _show(form: str, project: Path | None) -> None:
     Example:
       cosmos-jobs state show --format json
     """
-    from cosmos_jobs.render import states
+    from cosmos_jobs.cli.views import states
 
     facts = common.operations(project, offline=True).show_state()
     common.echo(states.as_json(facts) if form == "json" else states.text(facts))

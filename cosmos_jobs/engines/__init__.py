@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cosmos_jobs.engines.base import Engine
 from cosmos_jobs.errors import EngineError
-from cosmos_jobs.protocols import Engine
 
 
 def _preview() -> Engine:

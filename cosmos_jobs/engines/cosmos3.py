@@ -14,24 +14,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from cosmos_jobs import documents, faults
+from cosmos_jobs.core import failures, serialize
+from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Setup, Status, Task
+from cosmos_jobs.core.record import State
+from cosmos_jobs.core.run import ROLE_OF, InputFile, Prompt, Run, Scalar
 from cosmos_jobs.core.safe_path import SafePath
-from cosmos_jobs.engines import endings
-from cosmos_jobs.model import (
-    ROLE_OF,
-    Batch,
-    Command,
-    InputFile,
-    Life,
-    Note,
-    Outcome,
-    Prompt,
-    Run,
-    Scalar,
-    State,
-    Status,
-)
-from cosmos_jobs.protocols import Setup, Task
+from cosmos_jobs.engines import exit_status
 
 COMMIT = "5eee9ed5"
 """The commit of NVIDIA/cosmos-framework that this adapter was written for."""
@@ -135,7 +123,7 @@ class Cosmos3Engine:
         self, batch: Batch, status: Status, texts: Mapping[str, str]
     ) -> Mapping[str, Outcome]:
         """Return what the samples' files and the log say, and after the exit whom to blame."""
-        asked = documents.asked(texts)
+        asked = serialize.asked(texts)
         prompts = dict.fromkeys(batch.runs) if asked is None else {x.run: x.text for x in asked}
         reading = _Reading(status, texts)
         told = {
@@ -146,8 +134,8 @@ class Cosmos3Engine:
         begun = [run for run in prompts if reading.began(run)]
         # It goes on after one that failed, and says why in its log, of which there is the end only.
         told |= {run: _PASSED_OVER for run in begun[:-1] if run not in told}
-        left = endings.after_exit(tuple(prompts), told, begun, status)
-        never_asked = dict.fromkeys(batch.runs, endings.NEVER_BEGAN)
+        left = exit_status.after_exit(tuple(prompts), told, begun, status)
+        never_asked = dict.fromkeys(batch.runs, exit_status.NEVER_BEGAN)
         return {**never_asked, **left, **told}
 
     def progress(self, log: str) -> int:
@@ -352,7 +340,7 @@ class _Reading:
             refused = {"effective": f"the {kind} guardrail refused it"}
             reason = f"blocked by the {kind} guardrail"
             return Outcome(State.BLOCKED, reason, details=self._details() | {"guardrails": refused})
-        return Outcome(State.FAILED, faults.described(message), details=self._details())
+        return Outcome(State.FAILED, failures.described(message), details=self._details())
 
     def _details(self) -> dict[str, object]:
         guardrails = {"effective": _NOT_CALLED}

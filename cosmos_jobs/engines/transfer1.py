@@ -12,26 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cosmos_jobs import documents
+from cosmos_jobs.core import serialize
+from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Setup, Status, Task
+from cosmos_jobs.core.record import State
+from cosmos_jobs.core.run import CONTROLS, ROLE_OF, InputFile, Prompt, Run, Scalar
 from cosmos_jobs.core.safe_path import SafePath
-from cosmos_jobs.engines import endings
+from cosmos_jobs.engines import exit_status
 from cosmos_jobs.errors import EngineError
-from cosmos_jobs.model import (
-    CONTROLS,
-    ROLE_OF,
-    Batch,
-    Command,
-    InputFile,
-    Life,
-    Note,
-    Outcome,
-    Prompt,
-    Run,
-    Scalar,
-    State,
-    Status,
-)
-from cosmos_jobs.protocols import Setup, Task
 
 COMMIT = "5005e823"
 """The commit of nvidia-cosmos/cosmos-transfer1 that this adapter was written for."""
@@ -157,10 +144,10 @@ class Transfer1Engine:
         self, batch: Batch, status: Status, texts: Mapping[str, str]
     ) -> Mapping[str, Outcome]:
         """Return what the lines' files say, and after the exit whose fault it was."""
-        asked = documents.asked(texts)
+        asked = serialize.asked(texts)
         if asked is None:
             has_ended = status.life is Life.EXITED
-            return endings.after_exit(batch.runs, (), (), status) if has_ended else {}
+            return exit_status.after_exit(batch.runs, (), (), status) if has_ended else {}
         files = _by_line(status.files)
         told = {}
         for number, each in enumerate(asked):
@@ -170,7 +157,7 @@ class Transfer1Engine:
         if status.life is Life.EXITED:
             begun = {each.run for number, each in enumerate(asked) if number in files}
             ended = _ended([each.run for each in asked], told, begun, status)
-            told = {**dict.fromkeys(batch.runs, endings.NEVER_BEGAN), **ended}
+            told = {**dict.fromkeys(batch.runs, exit_status.NEVER_BEGAN), **ended}
         return {run: told[run] for run in batch.runs if run in told}
 
     def progress(self, log: str) -> int:
@@ -446,10 +433,10 @@ def _ended(
     if left and (refused := _refusal(status.log)):
         # A refusal is that of the line that it was at, and its last act.
         blocked = {left[0]: Outcome(State.BLOCKED, refused)}
-        return {**told, **dict.fromkeys(left, endings.NEVER_BEGAN), **blocked}
+        return {**told, **dict.fromkeys(left, exit_status.NEVER_BEGAN), **blocked}
     if left and _AT_WORK.search(status.log):
         begun = {*begun, left[0]}
-    return {**told, **endings.after_exit(order, told, begun, status)}
+    return {**told, **exit_status.after_exit(order, told, begun, status)}
 
 
 def _refusal(log: str) -> str:

@@ -18,26 +18,12 @@ from typing import Any
 
 import orjson
 
-from cosmos_jobs import documents, faults
+from cosmos_jobs.core import failures, serialize
+from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Server, Setup, Status, Task
+from cosmos_jobs.core.record import State
+from cosmos_jobs.core.run import CONTROLS, ROLE_OF, InputFile, Prompt, Run, Scalar
 from cosmos_jobs.core.safe_path import SafePath
-from cosmos_jobs.engines import endings
-from cosmos_jobs.model import (
-    CONTROLS,
-    ROLE_OF,
-    Batch,
-    Command,
-    InputFile,
-    Life,
-    Note,
-    Outcome,
-    Prompt,
-    Run,
-    Scalar,
-    Server,
-    State,
-    Status,
-)
-from cosmos_jobs.protocols import Setup, Task
+from cosmos_jobs.engines import exit_status
 
 COMMIT = "2ff49d07"
 """The commit of cosmos-transfer2.5 whose contract this is."""
@@ -158,7 +144,7 @@ class Transfer25Engine:
         self, batch: Batch, status: Status, texts: Mapping[str, str]
     ) -> Mapping[str, Outcome]:
         """Return what files and the driver prove; what they leave open is told once it exited."""
-        asked = documents.asked(texts)
+        asked = serialize.asked(texts)
         if asked is None and status.life is Life.RUNNING:
             return {}
         # Without a list of what was asked for, no text can be compared.
@@ -170,7 +156,7 @@ class Transfer25Engine:
         told = {run: found for run in left.wanted if (found := _told(run, left))}
         if status.life is Life.EXITED:
             told |= _after_exit(left, told)
-            told |= {run: endings.NEVER_BEGAN for run in batch.runs if run not in told}
+            told |= {run: exit_status.NEVER_BEGAN for run in batch.runs if run not in told}
         return told
 
     def progress(self, log: str) -> int:
@@ -435,7 +421,7 @@ def _told(run: str, left: _Left) -> Outcome | None:
     if status == "blocked":
         return Outcome(State.BLOCKED, _WHY.get(str(line.get("cause")), _WHY["text"]))
     if status == "failed":
-        return Outcome(State.FAILED, faults.described(str(line.get("reason", "no reason given"))))
+        return Outcome(State.FAILED, failures.described(str(line.get("reason", "no reason given"))))
     if left.warm or not left.begun(run) or left.finished(run):
         return None
     return _refused(run, left)
@@ -532,16 +518,16 @@ def _after_exit(left: _Left, told: Mapping[str, Outcome]) -> Mapping[str, Outcom
     status = left.status
     # The run that lost the GPU is told already: what is behind it has no part in that.
     if any(line.get("ends") for line in left.lines.values()):
-        return dict.fromkeys(open_runs, endings.NEVER_BEGAN)
+        return dict.fromkeys(open_runs, exit_status.NEVER_BEGAN)
     if left.warm:
-        return endings.after_exit(runs, told, begun, status)
+        return exit_status.after_exit(runs, told, begun, status)
     if status.exit_code == 0 and not status.fault:
         refused = [run for run in open_runs if left.begun(run) and not left.finished(run)]
         blocked = {run: _blocked(run, left) for run in refused}
-        return {**blocked, **endings.after_exit(runs, {*told, *blocked}, begun, status)}
+        return {**blocked, **exit_status.after_exit(runs, {*told, *blocked}, begun, status)}
     # On several GPUs a refused text hangs the batch: what is behind it has no part in that.
     last = told.get(begun[-1]) if begun else None
-    engines_own = not status.fault or faults.fault(status) in faults.OF_ONE_RUN
+    engines_own = not status.fault or failures.fault(status) in failures.OF_ONE_RUN
     if engines_own and last is not None and last.state is State.BLOCKED:
-        return dict.fromkeys(open_runs, endings.NEVER_BEGAN)
-    return endings.after_exit(runs, told, begun, status)
+        return dict.fromkeys(open_runs, exit_status.NEVER_BEGAN)
+    return exit_status.after_exit(runs, told, begun, status)

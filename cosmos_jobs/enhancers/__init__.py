@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cosmos_jobs.config.project import EnhancerSettings, Project
+from cosmos_jobs.core.errand import Messenger
+from cosmos_jobs.enhancers.base import Enhancer
 from cosmos_jobs.errors import CosmosJobsError, EngineError
-from cosmos_jobs.project import EnhancerSettings
-from cosmos_jobs.protocols import Enhancer, Messenger
 
 GROUP = "cosmos_jobs.enhancers"
 """The entry points of other packages: each makes an enhancer of settings and a messenger."""
@@ -66,3 +67,8 @@ def get(settings: EnhancerSettings, messenger: Messenger) -> Enhancer:
             hint=f"it comes from the package {found[settings.kind].dist}",
         ) from error
     return enhancer
+
+
+def enhancer_of(project: Project, wanted: str, messenger: Messenger) -> Enhancer:
+    """Return the enhancer NAME or NAME:MODEL, or the project's own; EngineError for none."""
+    return get(project.enhancing(wanted), messenger)

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from cosmos_jobs.config.project import EnhancerSettings
+from cosmos_jobs.core.redaction import masked
+from cosmos_jobs.core.run import Scalar
+from cosmos_jobs.enhancers.base import Answer, Request
 from cosmos_jobs.errors import EngineError
-from cosmos_jobs.model import Scalar
-from cosmos_jobs.project import EnhancerSettings
-from cosmos_jobs.protocols import Answer, Request
-from cosmos_jobs.redaction import masked
 
 VERSION = 1
 """The version of the instructions below: another one makes other texts."""

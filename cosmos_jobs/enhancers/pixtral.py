@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from cosmos_jobs.config.project import EnhancerSettings
+from cosmos_jobs.core.batch import Command, Setup
+from cosmos_jobs.core.errand import Errand, Messenger
+from cosmos_jobs.core.run import Scalar
+from cosmos_jobs.enhancers.base import Answer, Request
 from cosmos_jobs.errors import EngineError
-from cosmos_jobs.model import Command, Scalar
-from cosmos_jobs.project import EnhancerSettings
-from cosmos_jobs.protocols import Answer, Errand, Messenger, Request, Setup
 
 COMMIT = "5005e823"
 """The commit of nvidia-cosmos/cosmos-transfer1 that this was written for."""

@@ -11,8 +11,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cosmos_jobs.model import Scalar
-from cosmos_jobs.protocols import Answer, Request
+from cosmos_jobs.core.run import Scalar
+from cosmos_jobs.enhancers.base import Answer, Request
 
 NAME = "template"
 VERSION = 1

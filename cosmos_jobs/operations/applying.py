@@ -7,25 +7,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import engines, plan
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-    MAX_RUNS,
-    Action,
-    Applied,
-    Desired,
-    Event,
-    Job,
-    Planned,
-    Record,
-    State,
-)
+from cosmos_jobs import engines
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
+from cosmos_jobs.core.events import Event
+from cosmos_jobs.core.job import MAX_RUNS, Desired, Job
+from cosmos_jobs.core.record import Record, State
 from cosmos_jobs.operations.base import wait
 from cosmos_jobs.operations.jobs import JobFiles, sources
+from cosmos_jobs.plan import diff
+from cosmos_jobs.plan.model import Action, Applied, Planned
 
 if TYPE_CHECKING:
-    from cosmos_jobs.publishing import Brought
-    from cosmos_jobs.reconcile import Reconciler, Until
+    from cosmos_jobs.apply.publish import Brought
+    from cosmos_jobs.apply.reconciler import Reconciler, Until
 
 PATIENCE = 3
 """How often an apply takes up again what was left unfinished, while nothing gets made."""
@@ -61,7 +55,7 @@ class Applying(JobFiles):
         answers, and KeyboardInterrupt on Ctrl-C, with what was running here ended.
         """
         # asyncio takes 50 ms to import, and a plan needs none of it.
-        from cosmos_jobs.reconcile import Until
+        from cosmos_jobs.apply.reconciler import Until
 
         planned = self.enhance(planned, max_runs=max_runs, connect_timeout_s=connect_timeout_s)
         self._check(planned, max_runs, max_gpu_hours)
@@ -91,9 +85,9 @@ class Applying(JobFiles):
         """Make what is to be made, take what is published beside it, and publish what is not."""
         from asyncio import ensure_future
 
-        from cosmos_jobs.reconcile import Until
+        from cosmos_jobs.apply.reconciler import Until
 
-        taken = frozenset(plan.taken(planned.plan))
+        taken = frozenset(diff.taken(planned.plan))
         # What works on the output of one that is taken comes after it.
         later = taken | {each.run.id for each in planned.desired if each.after in taken}
         asked = taken
@@ -111,7 +105,7 @@ class Applying(JobFiles):
             left = taken - brought.came - brought.refused
             left |= {each.run.id for each in planned.desired if each.after in left}
             if brought.refused and not held_back:
-                made = plan.without(planned.plan, brought.refused)
+                made = diff.without(planned.plan, brought.refused)
                 planned = self._weighed(replace(planned, plan=made), self.store.snapshot())
                 check(planned)
             if then := brought.came if held_back else later - left:
@@ -127,7 +121,7 @@ class Applying(JobFiles):
     async def _bring(
         self, reconciler: Reconciler, planned: Planned, taken: Collection[str]
     ) -> Brought:
-        from cosmos_jobs.publishing import Brought
+        from cosmos_jobs.apply.publish import Brought
 
         if reconciler.publishing is None:
             return Brought()
@@ -149,10 +143,10 @@ class Applying(JobFiles):
         self, reconciler: Reconciler, planned: Planned, canary: int, until: Until
     ) -> tuple[frozenset[str], frozenset[str]]:
         """Make the runs of a plan; return those that were started, and those held back."""
-        from cosmos_jobs.reconcile import Until
+        from cosmos_jobs.apply.reconciler import Until
 
         wanted = _wanted(planned)
-        starts = {change.run_id: change.attempts for change in plan.starts(planned.plan)}
+        starts = {change.run_id: change.attempts for change in diff.starts(planned.plan)}
         started: frozenset[str] = frozenset()
         if first := _canaries(planned, starts, canary):
             started = await self._round(reconciler, planned, first, tuple(first), Until.SETTLED)
@@ -183,7 +177,7 @@ class Applying(JobFiles):
         until: Until,
     ) -> frozenset[str]:
         """Claim the runs of `starts`, each with its attempts so far, and follow all wanted ones."""
-        from cosmos_jobs.claims import Claim
+        from cosmos_jobs.apply.claim import Claim
 
         # The first job that asks for a run says where it runs.
         targets = {

@@ -7,26 +7,22 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from cosmos_jobs import project, shelves
+from cosmos_jobs.artifacts import remotes
+from cosmos_jobs.artifacts.outputs import NAMES, Outputs
+from cosmos_jobs.config import project
+from cosmos_jobs.config.project import Project, Target
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
+from cosmos_jobs.core.events import Event, Kind
+from cosmos_jobs.core.record import PromptRecord, Record, State
+from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-    Event,
-    Followed,
-    Kind,
-    PromptRecord,
-    Record,
-    Snapshot,
-    State,
-)
-from cosmos_jobs.outputs import NAMES, Outputs
-from cosmos_jobs.project import Project, Target
-from cosmos_jobs.statefiles.kept import OFFLINE_TIMEOUT_S, state_file
-from cosmos_jobs.store import Store
+from cosmos_jobs.plan.model import Followed
+from cosmos_jobs.state.backends.kept import OFFLINE_TIMEOUT_S, state_file
+from cosmos_jobs.state.store import Store
 
 if TYPE_CHECKING:
-    from cosmos_jobs.publishing import Publishing
-    from cosmos_jobs.reconcile import Reconciler
+    from cosmos_jobs.apply.publish import Publishing
+    from cosmos_jobs.apply.reconciler import Reconciler
 
 T = TypeVar("T")
 
@@ -83,7 +79,7 @@ class Base:
         with_logs: bool = False,
         is_published: bool = True,
     ) -> Reconciler:
-        from cosmos_jobs.reconcile import Reconciler
+        from cosmos_jobs.apply.reconciler import Reconciler
 
         return Reconciler(
             self.project,
@@ -101,10 +97,10 @@ class Base:
         def say(line: str) -> None:
             notify(Event(Kind.NOTE, reason=line))
 
-        shelf = shelves.shelf(self.project, say, self._patience_s)
+        shelf = remotes.shelf(self.project, say, self._patience_s)
         if shelf is None:
             return None
-        from cosmos_jobs.publishing import Publishing
+        from cosmos_jobs.apply.publish import Publishing
 
         return Publishing(shelf, self.store, self.outputs, self.project.cache, notify)
 

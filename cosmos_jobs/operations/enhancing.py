@@ -8,22 +8,22 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import deleting, identity, jobfiles, schema, upscaling
+from cosmos_jobs.config import schema
+from cosmos_jobs.core import identity
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
+from cosmos_jobs.core.errand import Errand
+from cosmos_jobs.core.job import Detailer, Enhanced
+from cosmos_jobs.core.record import Enhancement, PromptRecord
+from cosmos_jobs.core.run import RUN, Prompt
+from cosmos_jobs.core.snapshot import Snapshot
+from cosmos_jobs.enhancers import enhancer_of
+from cosmos_jobs.enhancers.base import Answer, Enhancer, Request
 from cosmos_jobs.errors import AnswerIsNo, CosmosJobsError, EngineError, UsageError
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-    Detailer,
-    Enhanced,
-    Enhancement,
-    Prompt,
-    PromptRecord,
-    Snapshot,
-)
 from cosmos_jobs.operations.base import Base, wait
-from cosmos_jobs.protocols import Answer, Enhancer, Errand, Request
+from cosmos_jobs.state import delete
 
 if TYPE_CHECKING:
-    from cosmos_jobs.store import Transaction
+    from cosmos_jobs.state.store import Transaction
 
 SAVE_S = 1.0
 """How long an answer is in memory only, while others are awaited."""
@@ -140,12 +140,12 @@ class Enhancing(Base):
 
         def send(errand: Errand) -> str:
             # What reaches machines brings asyncio, and most enhancers need none.
-            from cosmos_jobs import errands
+            from cosmos_jobs.targets import remote_task
 
             work = replace(errand, key=f"{errand.key} {fresh}")
-            return wait(errands.send(self.project, work, connect_timeout_s))
+            return wait(remote_task.send(self.project, work, connect_timeout_s))
 
-        made = jobfiles.enhancer_of(self.project, wanted, send)
+        made = enhancer_of(self.project, wanted, send)
         return made, Detailer(made.name, self.project.enhancing(wanted).kind, made.settings)
 
     def _request(self, key: str, record: PromptRecord) -> Request:
@@ -281,9 +281,9 @@ class _Recorder:
 
 def _named(prompt_ids: Sequence[str], known: Snapshot) -> tuple[PromptRecord, ...]:
     """Return the prompts of ids, each once; UsageError names all that cannot be enhanced."""
-    ids = deleting.resolved(prompt_ids, known.prompts, "prompt")
+    ids = delete.resolved(prompt_ids, known.prompts, "prompt")
     records = tuple(known.prompts[each] for each in ids)
-    refused = [each.prompt.id for each in records if upscaling.RUN in each.prompt.inputs]
+    refused = [each.prompt.id for each in records if RUN in each.prompt.inputs]
     if refused:
         raise UsageError(
             f"not for enhance, but for upscale: {schema.listed(refused)}; nothing was done",

@@ -8,25 +8,22 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import jobfiles, plan
-from cosmos_jobs import project as projects
+from cosmos_jobs.artifacts.outputs import LOG
+from cosmos_jobs.config import project as projects
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
+from cosmos_jobs.core.events import Event
+from cosmos_jobs.core.job import Selection
+from cosmos_jobs.core.record import IN_FLIGHT, State
+from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-    IN_FLIGHT,
-    Event,
-    Followed,
-    Planned,
-    Selection,
-    Snapshot,
-    State,
-)
+from cosmos_jobs.jobs import load
 from cosmos_jobs.operations.applying import Applying, part
 from cosmos_jobs.operations.base import unique, wait
-from cosmos_jobs.outputs import LOG
+from cosmos_jobs.plan import diff
+from cosmos_jobs.plan.model import Followed, Planned
 
 if TYPE_CHECKING:
-    from cosmos_jobs.reconcile import Reconciler
+    from cosmos_jobs.apply.reconciler import Reconciler
 
 
 class Flight(Applying):
@@ -82,14 +79,14 @@ class Flight(Applying):
         unknown = tuple(each for each in paths if self._relative(each) not in known)
         if not unknown:
             return 0
-        from cosmos_jobs.reconcile import Until
+        from cosmos_jobs.apply.reconciler import Until
 
         planned = self.plan(Selection(unknown))
         reconciler = self._reconciler(notify, connect_timeout_s)
 
         async def take() -> int:
             try:
-                brought = await self._bring(reconciler, planned, plan.taken(planned.plan))
+                brought = await self._bring(reconciler, planned, diff.taken(planned.plan))
                 if brought.came:
                     here = part(planned, lambda run_id: run_id in brought.came)
                     await self._carry_out(reconciler, here, 0, Until.LOOKED)
@@ -108,7 +105,7 @@ class Flight(Applying):
         looking: bool,
         timeout_s: float | None = None,
     ) -> Followed:
-        from cosmos_jobs.reconcile import Until
+        from cosmos_jobs.apply.reconciler import Until
 
         until = Until.LOOKED if looking else Until.SETTLED
 
@@ -163,12 +160,12 @@ class Flight(Applying):
 
         Without a target it is every one of the project.
         """
-        from cosmos_jobs.reconcile import Until
+        from cosmos_jobs.apply.reconciler import Until
 
         targets = self._targets(target)
 
         async def take_over() -> Followed:
-            from cosmos_jobs import adopt
+            from cosmos_jobs.apply import adopt
 
             reconciler = self._reconciler(notify, connect_timeout_s)
             try:
@@ -260,7 +257,7 @@ class Flight(Applying):
         any more, unless it is not the user's own choice, and when that was on
         several targets.
         """
-        from cosmos_jobs import unwritten
+        from cosmos_jobs.jobs import adhoc
 
         known = self.store.snapshot()
         root = self.project.root
@@ -281,12 +278,12 @@ class Flight(Applying):
                 )
         where = target or self._last_target(run_ids, known)
         jobs, problems = (
-            jobfiles.load(self.project, tuple(paths), target=where, enhanced=known.enhanced)
+            load.load(self.project, tuple(paths), target=where, enhanced=known.enhanced)
             if paths
             else ((), ())
         )
         if alone:
-            jobs = (*jobs, unwritten.again(known, alone, root, where))
+            jobs = (*jobs, adhoc.again(known, alone, root, where))
         asked = {each.run.id for job in jobs for each in job.expansion.runs}
         only = tuple(run_id for run_id in run_ids if is_choice or run_id in asked)
         if not only:

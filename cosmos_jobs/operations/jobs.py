@@ -9,29 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import batching, engines, estimate, jobfiles, plan, upscaling
-from cosmos_jobs import project as projects
+from cosmos_jobs import engines
+from cosmos_jobs.config import project as projects
+from cosmos_jobs.config.project import Project, Target
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
+from cosmos_jobs.core.diagnostics import Diagnostic, Severity
+from cosmos_jobs.core.job import MAX_RUNS, Desired, Job, Selection, Source
+from cosmos_jobs.core.record import State
+from cosmos_jobs.core.snapshot import Snapshot
+from cosmos_jobs.enhancers.base import Request
 from cosmos_jobs.errors import AnswerIsNo, EngineError, InvalidFiles, UsageError
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-    MAX_RUNS,
-    Action,
-    Change,
-    Desired,
-    Diagnostic,
-    Estimate,
-    Job,
-    Planned,
-    Selection,
-    Severity,
-    Snapshot,
-    Source,
-    State,
-)
+from cosmos_jobs.jobs import load
+from cosmos_jobs.jobs import upscale as upscaling
 from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.enhancing import Enhancing
-from cosmos_jobs.project import Project, Target
-from cosmos_jobs.protocols import Request
+from cosmos_jobs.plan import batching, diff, estimate
+from cosmos_jobs.plan.model import Action, Change, Estimate, Planned
 
 if TYPE_CHECKING:
     pass
@@ -53,7 +46,7 @@ class JobFiles(Enhancing):
 
         With `since`, a git ref, it is as in Selection.
         """
-        return jobfiles.load(self.project, paths, progress=hashing, since=since)
+        return load.load(self.project, paths, progress=hashing, since=since)
 
     def plan(self, selection: Selection, *, hashing: Hashing | None = None) -> Planned:
         """Return what apply would do; nothing but the cache is written.
@@ -61,7 +54,7 @@ class JobFiles(Enhancing):
         Raises InvalidFiles with every problem of every file, UsageError when
         `only` matches nothing.
         """
-        jobs, problems = jobfiles.load(
+        jobs, problems = load.load(
             self.project,
             selection.paths,
             target=selection.target,
@@ -86,7 +79,7 @@ class JobFiles(Enhancing):
         every = _selected(jobs, selection.only)
         desired = tuple(each for each in every if not each.awaits)
         missing = self._missing(desired, known)
-        made = plan.diff(
+        made = diff.diff(
             every,
             sources(jobs, desired),
             known,
@@ -104,7 +97,7 @@ class JobFiles(Enhancing):
     def _weighed(self, planned: Planned, known: Snapshot) -> Planned:
         """Return a plan with what it takes, and what keeps it from being carried out."""
         jobs, made = planned.jobs, planned.plan
-        starts = {(change.job, change.run_id) for change in plan.starts(made)}
+        starts = {(change.job, change.run_id) for change in diff.starts(made)}
         history = estimate.History(known)
         costs = {job.spec.name: self._cost(job, starts, history) for job in jobs}
         unchecked = _unchecked(self.project, jobs, costs)
@@ -163,7 +156,7 @@ class JobFiles(Enhancing):
             reasons = {key: each.reason for key, each in answers.items() if not each.text}
             refused |= {key: f"{enhancer.name}: {why}" for key, why in reasons.items()}
         selection = planned.selection
-        jobs, problems = jobfiles.load(
+        jobs, problems = load.load(
             self.project,
             selection.paths,
             target=selection.target,
@@ -201,11 +194,11 @@ class JobFiles(Enhancing):
         an `engine` the model makes them, unless preview made the run or is the
         project's engine. Raises UsageError for what cannot be upscaled.
         """
-        from cosmos_jobs import unwritten
+        from cosmos_jobs.jobs import adhoc
 
-        wish = unwritten.Wish(weight, words, engine)
+        wish = adhoc.Wish(weight, words, engine)
         sources = [self._named_run(each) for each in sources]
-        made = unwritten.Upscaling(self.project, self.store.snapshot(), self.outputs, wish)
+        made = adhoc.Upscaling(self.project, self.store.snapshot(), self.outputs, wish)
         job = made.job(sources, target)
         return self._planned(Selection(tuple(sources), job.target, force=force), (job,), ())
 
@@ -331,7 +324,7 @@ def _awaited(planned: Planned) -> dict[str, dict[str, Source]]:
 
 
 def _is_awaiting(change: Change) -> bool:
-    return change.action is Action.UNKNOWN and change.reason == plan.AFTER_ENHANCE
+    return change.action is Action.UNKNOWN and change.reason == diff.AFTER_ENHANCE
 
 
 def _request(key: str, source: Source) -> Request:
@@ -371,7 +364,7 @@ def _within_limits(planned: Planned, max_runs: int, max_gpu_hours: float | None)
             "; ".join(planned.refusals), hint="raise the limit in the job file, or use --only"
         )
     # What is known after enhance is new, but for rare cases.
-    runs = len(plan.starts(planned.plan)) + sum(map(_is_awaiting, planned.plan.changes))
+    runs = len(diff.starts(planned.plan)) + sum(map(_is_awaiting, planned.plan.changes))
     if runs > max_runs:
         raise AnswerIsNo(
             f"this would start {runs:,} runs; one apply starts at most {max_runs:,}",

@@ -7,18 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_jobs import ratings, search
+from cosmos_jobs.core.record import PromptRecord, Record
+from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import AnswerIsNo, UsageError
-from cosmos_jobs.model import PromptRecord, Record, Snapshot
 from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.jobs import JobFiles
+from cosmos_jobs.report import ratings
+from cosmos_jobs.state import search
 
 if TYPE_CHECKING:
-    from cosmos_jobs.deleting import Doomed
-    from cosmos_jobs.exports import Exported
-    from cosmos_jobs.importing import Imported
-    from cosmos_jobs.store import Transaction
-    from cosmos_jobs.verify import Verified
+    from cosmos_jobs.jobs.export import Exported
+    from cosmos_jobs.state.delete import Doomed
+    from cosmos_jobs.state.importing import Imported
+    from cosmos_jobs.state.store import Transaction
+    from cosmos_jobs.state.verify import Verified
 
 
 class Library(JobFiles):
@@ -99,7 +101,7 @@ class Library(JobFiles):
         is moved, replaced or deleted. `progress` is told the bytes hashed and
         the bytes in all.
         """
-        from cosmos_jobs import verify
+        from cosmos_jobs.state import verify
 
         silent = progress or (lambda done, total: None)
         return verify.project(self.project, self.store, silent, repair=repair)
@@ -123,23 +125,24 @@ class Library(JobFiles):
         for unknown ids and for prompts without runs, AnswerIsNo where nothing
         is rated so, and naming the runs that no file can ask for, and why.
         """
-        from cosmos_jobs import exporting, exports
+        from cosmos_jobs.jobs import export as exports
+        from cosmos_jobs.jobs import export_text
 
         known = self.store.snapshot()
         runs = _chosen(self._exported(ids, job), known, stars, best=best)
         first = known.prompts.get(known.runs[runs[0]].run.prompt_id)
         kind = "best" if best or stars else "export"
-        wish = name or exporting.job_name(f"{job or (first.name if first else 'runs')}-{kind}")
-        if name and exporting.job_name(name) != name:
+        wish = name or export_text.job_name(f"{job or (first.name if first else 'runs')}-{kind}")
+        if name and export_text.job_name(name) != name:
             raise UsageError(
                 f"`{name}` cannot be the name of a job",
-                hint=f"small letters, digits and dashes: {exporting.job_name(name)}",
+                hint=f"small letters, digits and dashes: {export_text.job_name(name)}",
             )
         return exports.made(self.project, known, runs, wish)
 
     def _exported(self, ids: Sequence[str], job: str) -> tuple[str, ...]:
         """Return the runs that are meant, each once."""
-        from cosmos_jobs import deleting
+        from cosmos_jobs.state import delete as deleting
 
         known = self.store.snapshot()
         for each in ids:
@@ -175,7 +178,7 @@ class Library(JobFiles):
         if they are what it says. Runs in flight there are not taken. Raises
         UsageError where there is no store, StoreError for one that cannot be read.
         """
-        from cosmos_jobs import importing
+        from cosmos_jobs.state import importing
 
         return importing.store(self.project, self.store, Path(path))
 
@@ -185,7 +188,7 @@ class Library(JobFiles):
         Ids may be shortened. Raises UsageError naming all that are none,
         AnswerIsNo for runs in flight, and for prompts with runs unless `force`.
         """
-        from cosmos_jobs import deleting
+        from cosmos_jobs.state import delete as deleting
 
         return deleting.doomed(self.project, self.store.snapshot(), ids, kind, force=force)
 
@@ -195,7 +198,7 @@ class Library(JobFiles):
         A run that was started meanwhile stays. With `keep_outputs` the videos
         and the links to them stay.
         """
-        from cosmos_jobs import deleting
+        from cosmos_jobs.state import delete as deleting
 
         return deleting.delete(self.project, self.store, going, keep_outputs=keep_outputs)
 

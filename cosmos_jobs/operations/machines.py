@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-)
 from cosmos_jobs.operations.base import Base, wait
 
 if TYPE_CHECKING:
-    from cosmos_jobs.doctor import Examined
-    from cosmos_jobs.protocols import Swept
+    from cosmos_jobs.targets.doctor import Examined
+    from cosmos_jobs.targets.executors.base import Swept
 
 
 class Machines(Base):
@@ -27,7 +25,7 @@ class Machines(Base):
         connect_timeout_s: float | None = None,
     ) -> tuple[Examined, ...]:
         """Return what is there and what is missing on the machines of a target, or of all."""
-        from cosmos_jobs import doctor
+        from cosmos_jobs.targets import doctor
 
         return wait(
             doctor.examine(
@@ -46,7 +44,7 @@ class Machines(Base):
         Needed are the batches in flight of this store and those that other
         clients have marked, with their inputs.
         """
-        from cosmos_jobs import prune
+        from cosmos_jobs.state import prune
 
         targets = [each for each in self._targets(target) if each.hosts or each.slurm]
         if not targets:

@@ -8,28 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cosmos_jobs import asked, naming, schema, unwritten
-from cosmos_jobs import project as projects
+from cosmos_jobs.config import project as projects
+from cosmos_jobs.config import schema
+from cosmos_jobs.core import naming
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
+from cosmos_jobs.core.events import Event
+from cosmos_jobs.core.job import Selection, Source
+from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record, State
+from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import (
-    CONNECT_TIMEOUT_S,
-    IN_FLIGHT,
-    Applied,
-    Event,
-    Planned,
-    PromptRecord,
-    Record,
-    Selection,
-    Snapshot,
-    Source,
-    State,
-)
+from cosmos_jobs.jobs import adhoc, asked
 from cosmos_jobs.operations.base import unique, wait
 from cosmos_jobs.operations.flight import Flight
 from cosmos_jobs.operations.jobs import Hashing
+from cosmos_jobs.plan.model import Applied, Planned
 
 if TYPE_CHECKING:
-    from cosmos_jobs.store import Transaction
+    from cosmos_jobs.state.store import Transaction
 
 Weights: TypeAlias = Mapping[str, float] | Sequence[float]
 """Weights of controls, 0 to 1: by name, or four of them for vis, edge, depth and seg."""
@@ -74,7 +69,7 @@ class Prompts(Flight):
         """
         if name:
             _check_name(name)
-        source = unwritten.prompt(self.project, text, str(video), negative, hashing)
+        source = adhoc.prompt(self.project, text, str(video), negative, hashing)
         prompt_id = source.prompt.id
 
         def record(change: Transaction) -> PromptRecord:
@@ -208,15 +203,13 @@ class Prompts(Flight):
         of a video that is read: its path, the bytes so far and the bytes in all.
         """
         known = self.store.snapshot()
-        prompts = unwritten.found(known, list(prompt_ids))
+        prompts = adhoc.found(known, list(prompt_ids))
         if not prompts:
             raise UsageError("no prompt was named", hint="see them: cosmos-jobs list prompts")
         name = self._batch_name(batch_name, known)
         where = self.project.named(target or self.project.target).name
         spec, warnings = asked.read(engine or self.project.engine, weights, params or {})
-        making = unwritten.Inference(
-            self.project, known, replace(spec, target=where), name, hashing
-        )
+        making = adhoc.Inference(self.project, known, replace(spec, target=where), name, hashing)
         job, noted = making.job(prompts, where)
         return self._planned(Selection((), where, force=force), (job,), (*warnings, *noted))
 
@@ -276,7 +269,7 @@ class Prompts(Flight):
         (desired,) = planned.desired
 
         async def record() -> None:
-            from cosmos_jobs.claims import Claim
+            from cosmos_jobs.apply.claim import Claim
 
             reconciler = self._reconciler(_ignore, CONNECT_TIMEOUT_S)
             sources = planned.jobs[0].expansion.prompts
@@ -306,7 +299,7 @@ class Prompts(Flight):
         last = record.last.target if record.last else ""
         where = target or (last if last in self.project.targets else self.project.target)
         name = self.project.named(where).name
-        job = unwritten.again(self.store.snapshot(), [record.run.id], self.project.root, name)
+        job = adhoc.again(self.store.snapshot(), [record.run.id], self.project.root, name)
         planned = self._planned(Selection((), name, force=force), (job,), ())
         applied = self.apply(planned, notify or _ignore, connect_timeout_s=connect_timeout_s)
         result: dict[str, Any] = self.inferred(applied)["results"][0]
@@ -372,8 +365,8 @@ class Prompts(Flight):
 
     def _batch_name(self, name: str, known: Snapshot) -> str:
         """Return the job that runs of prompts stand under; UsageError for one of a file."""
-        if name in ("", unwritten.INFERENCE):
-            return unwritten.INFERENCE
+        if name in ("", adhoc.INFERENCE):
+            return adhoc.INFERENCE
         rule = schema.load("job")["properties"]["name"]
         if not schema.fits(name, rule, rule):
             raise UsageError(f"`{name}` cannot name a batch", hint=rule["x-hint"])

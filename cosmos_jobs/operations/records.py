@@ -10,23 +10,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cosmos_jobs import engines
+from cosmos_jobs.artifacts.outputs import MANIFEST
+from cosmos_jobs.core.batch import Batch
+from cosmos_jobs.core.events import Lane
+from cosmos_jobs.core.job import Selection
+from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record, State
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.model import (
-    IN_FLIGHT,
-    Action,
-    Batch,
-    Lane,
-    PromptRecord,
-    Record,
-    Selection,
-    State,
-)
 from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.jobs import JobFiles
-from cosmos_jobs.outputs import MANIFEST
+from cosmos_jobs.plan.model import Action
 
 if TYPE_CHECKING:
-    from cosmos_jobs.prune import Pruned
+    from cosmos_jobs.state.prune import Pruned
 
 
 STREAM_EVERY_S = 0.5
@@ -140,7 +135,7 @@ class Records(JobFiles):
 
         Raises UsageError for a run that has no video here.
         """
-        from cosmos_jobs import reproduce
+        from cosmos_jobs.apply import reproduce
 
         record = self.get_run(run_id)
         manifest = self.manifest(record)
@@ -193,13 +188,13 @@ class Records(JobFiles):
     def prune(self, leaving: Iterable[tuple[str, Record]]) -> Pruned:
         """Take runs out of jobs, and remove those that no job asks for any more."""
         # Hosts bring asyncio, 30 ms, which a plan does without.
-        from cosmos_jobs import prune
+        from cosmos_jobs.state import prune
 
         return prune.runs(self.project, self.store, leaving)
 
     def prune_cache(self) -> int:
         """Delete file digests and control maps; return the bytes that were freed."""
-        from cosmos_jobs import prune
+        from cosmos_jobs.state import prune
 
         return prune.cache(self.project)
 

@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cosmos_jobs.core.job import Job
+from cosmos_jobs.core.record import PromptRecord, Record, State
+from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import InvalidFiles, UsageError
-from cosmos_jobs.model import Job, PromptRecord, Record, Snapshot, State
 from cosmos_jobs.operations.base import wait
 from cosmos_jobs.operations.flight import Flight
 
 if TYPE_CHECKING:
-    from cosmos_jobs.metrics import Measured
+    from cosmos_jobs.checks.registry import Measured
 
 
 class Results(Flight):
@@ -28,7 +30,7 @@ class Results(Flight):
         measured again. `progress` is told the runs done and the runs in all.
         Raises UsageError for a name that is none.
         """
-        from cosmos_jobs.evaluate import Evaluation
+        from cosmos_jobs.checks.evaluate import Evaluation
 
         known = self.store.snapshot()
         chosen = self.select(names, frozenset(State))
@@ -38,13 +40,13 @@ class Results(Flight):
 
     def measured(self, records: Sequence[Record]) -> dict[str, Measured]:
         """Return what was measured of runs before, by run id: no video is read."""
-        from cosmos_jobs.evaluate import Evaluation
+        from cosmos_jobs.checks.evaluate import Evaluation
 
         return Evaluation(self.project, self.store.snapshot()).recall(records)
 
     def ranked(self, records: Sequence[Record], by: str) -> tuple[Record, ...]:
         """Return runs by their `rating` or a metric, the best first, those without it last."""
-        from cosmos_jobs import evaluate
+        from cosmos_jobs.checks import evaluate
 
         if by == "rating":
             return tuple(sorted(records, key=lambda each: -(each.rating or 0)))
@@ -60,7 +62,7 @@ class Results(Flight):
         something else.
         """
         from cosmos_jobs import report
-        from cosmos_jobs.controls import Controls
+        from cosmos_jobs.engines.control_maps import Controls
 
         maps = Controls(self.project.cache / "controls")
         known = self.store.snapshot()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cosmos_jobs.core.snapshot import StateFacts
 from cosmos_jobs.errors import AnswerIsNo, UsageError
-from cosmos_jobs.model import StateFacts
 from cosmos_jobs.operations.base import Base
-from cosmos_jobs.statefiles.moving import Moving
+from cosmos_jobs.state.backends.migrate import Moving
 
 if TYPE_CHECKING:
-    from cosmos_jobs.protocols import Content
-    from cosmos_jobs.store import Tables, Transaction
+    from cosmos_jobs.state.backends.base import Content
+    from cosmos_jobs.state.store import Tables, Transaction
 
 
 class States(Base):

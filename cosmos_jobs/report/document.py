@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from typing import Any, TypeAlias
 
-from cosmos_jobs.metrics import METRICS, Measured
-from cosmos_jobs.model import CONTROLS, PromptRecord, Record, Scalar
-from cosmos_jobs.naming import weights_text
+from cosmos_jobs.checks.registry import METRICS, Measured
+from cosmos_jobs.core.naming import weights_text
+from cosmos_jobs.core.record import PromptRecord, Record
+from cosmos_jobs.core.run import CONTROLS, Scalar
 
 FORMAT = 1
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import orjson
 
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
+from cosmos_jobs.core.run import IMAGE_SUFFIXES
 from cosmos_jobs.engines.preview import maps, video
 from cosmos_jobs.engines.preview.video import Codec, VideoError
-from cosmos_jobs.model import IMAGE_SUFFIXES
 
 POSTER_WIDTH = 480
 SMALL_WIDTH = 320
@@ -91,7 +91,7 @@ def _shown(cache: Path, wanted: Wanted) -> Shown:
     facts = _recalled(stem.with_suffix(".json"))
     if facts is None or not poster.exists():
         facts = _looked(wanted.path, poster)
-        files.write(stem.with_suffix(".json"), orjson.dumps(asdict(facts)))
+        atomic.write(stem.with_suffix(".json"), orjson.dumps(asdict(facts)))
     is_image = wanted.path.suffix.lower() in IMAGE_SUFFIXES
     file = wanted.path
     if not is_image and (wanted.always or not facts.plays):
@@ -118,7 +118,7 @@ def _looked(path: Path, poster: Path) -> _Facts:
     small = _narrowed(first, POSTER_WIDTH)
     pixels = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    files.write(poster, cv2.imencode(".jpg", pixels, quality)[1].tobytes())
+    atomic.write(poster, cv2.imencode(".jpg", pixels, quality)[1].tobytes())
     return _Facts(seen.frames, float(seen.fps), *seen.size, _plays(path))
 
 
@@ -135,7 +135,7 @@ def _encode(source: Path, target: Path, width: int, facts: _Facts) -> None:
     scale = min(1.0, width / facts.width)
     size = (_even(facts.width * scale), _even(facts.height * scale))
     fps = Fraction(facts.fps).limit_denominator(100_000)
-    with files.replacing(target) as temporary, video.Writer(temporary, size, fps, codec) as writer:
+    with atomic.replacing(target) as temporary, video.Writer(temporary, size, fps, codec) as writer:
         for frame in video.frames(source, facts.frames):
             fitted = maps.resize(video.rgb(frame), size)
             writer.write(np.asarray(cv2.cvtColor(fitted, cv2.COLOR_RGB2YUV_I420), np.uint8))

@@ -9,13 +9,17 @@ from typing import Any
 
 import orjson
 
-from cosmos_jobs import controls, files, schema, upscaling
-from cosmos_jobs.digests import Digests
+from cosmos_jobs.artifacts.digests import Digests
+from cosmos_jobs.artifacts.outputs import MANIFEST, Outputs
+from cosmos_jobs.checks.registry import Measured
+from cosmos_jobs.config import schema
+from cosmos_jobs.config.project import Project
+from cosmos_jobs.core import atomic
+from cosmos_jobs.core.record import PromptRecord, Record
+from cosmos_jobs.core.run import CONTROLS, ROLE_OF, RUN
+from cosmos_jobs.core.snapshot import Snapshot
+from cosmos_jobs.engines import control_maps
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.metrics import Measured
-from cosmos_jobs.model import CONTROLS, ROLE_OF, PromptRecord, Record, Snapshot
-from cosmos_jobs.outputs import MANIFEST, Outputs
-from cosmos_jobs.project import Project
 from cosmos_jobs.report import media, page
 from cosmos_jobs.report.document import Clip, Job, Pictures, document
 from cosmos_jobs.report.media import Shown, Wanted
@@ -30,7 +34,9 @@ PRESETS = {"vis": "blur_strength", "edge": "edge_threshold"}
 INPUT_WIDTH, MAP_WIDTH, OUTPUT_WIDTH = 960, 640, 1280
 GONE = "its video is not there as it was made; see: cosmos-jobs verify"
 
-Draw = Callable[[Iterable[controls.Wanted]], Mapping[controls.Wanted, controls.Made | str]]
+Draw = Callable[
+    [Iterable[control_maps.Wanted]], Mapping[control_maps.Wanted, control_maps.Made | str]
+]
 
 _MARK = b'content="cosmos-jobs report"'
 _HEAD = 2000  # bytes of a page that the mark is in
@@ -53,7 +59,7 @@ class Report:
         self._digests = Digests(project.cache / "digests.json")
         self._draw = draw
         self._made: dict[str, Mapping[str, tuple[Path, str]]] = {}
-        self._computed: Mapping[controls.Wanted, controls.Made | str] = {}
+        self._computed: Mapping[control_maps.Wanted, control_maps.Made | str] = {}
 
     def write(self, job: Job, records: Sequence[Record], measured: Mapping[str, Measured]) -> Path:
         """Write the page, last of all; return where it is.
@@ -76,7 +82,7 @@ class Report:
         text = page.html(found, embed=self._embed).encode()
         if not self._embed:
             self._place(placed)
-        files.write(self._folder / INDEX, text)
+        atomic.write(self._folder / INDEX, text)
         return self._folder / INDEX
 
     def _check(self) -> None:
@@ -98,7 +104,7 @@ class Report:
         prompt = self._known.prompts.get(record.run.prompt_id)
         if prompt is None:
             return
-        source = self._known.runs.get(prompt.prompt.inputs.get(upscaling.RUN, ""))
+        source = self._known.runs.get(prompt.prompt.inputs.get(RUN, ""))
         if source and source.output and (path := self._whole(source)):
             yield "input", self._beside(path, source.output.sha256, INPUT_WIDTH)
         elif found := self._input(prompt, "color"):
@@ -119,7 +125,7 @@ class Report:
         }
         self._computed = self._draw(wanted) if wanted else {}
 
-    def _asked(self, record: Record, control: str) -> controls.Wanted | None:
+    def _asked(self, record: Record, control: str) -> control_maps.Wanted | None:
         """Return the map of a run's input that can be computed, with the run's own preset."""
         prompt = self._known.prompts.get(record.run.prompt_id)
         if prompt is None or control not in PRESETS or self._input(prompt, ROLE_OF[control]):
@@ -130,12 +136,12 @@ class Report:
         params = tuple(
             sorted((name, record.run.params.get(name, defaults[name])) for name in names)
         )
-        return controls.Wanted(control, *color, params) if color else None
+        return control_maps.Wanted(control, *color, params) if color else None
 
     def _drawn(self, record: Record, control: str) -> tuple[Path, str] | None:
         asked = self._asked(record, control)
         found = self._computed.get(asked) if asked else None
-        return (found.path, found.sha256) if isinstance(found, controls.Made) else None
+        return (found.path, found.sha256) if isinstance(found, control_maps.Made) else None
 
     def _beside(self, path: Path, sha256: str, width: int) -> Wanted:
         return Wanted(path, sha256, media.SMALL_WIDTH if self._embed else width, self._embed)
@@ -221,9 +227,9 @@ class Report:
         for name, path in placed.items():
             target = self._folder / name
             if not (target.exists() and target.samefile(path)):
-                files.link(path, target)
+                atomic.link(path, target)
         for name, text in page.assets().items():
-            files.write(self._folder / "assets" / name, text.encode())
+            atomic.write(self._folder / "assets" / name, text.encode())
         for folder in FOLDERS:
             for each in (self._folder / folder).glob("*"):
                 if f"{folder}/{each.name}" not in placed:

@@ -17,8 +17,8 @@ import orjson
 import pytest
 from playwright.sync_api import Browser
 
-from tests import browser
-from tests.needs import need
+from tests.support import browser
+from tests.support.needs import need
 
 JOB = """\
 version: 1

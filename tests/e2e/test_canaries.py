@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.completions import Reply, serving
-from tests.fixtures_ssh import Servers
 from tests.integration.test_changes import Repository
-from tests.objects import BUCKET, SECRET, ObjectServer
-from tests.remote import Remote, StandIn, target
-from tests.servers import Home
-from tests.shelves import Objects
+from tests.support.chat_server import Reply, serving
+from tests.support.fixtures_ssh import Servers
+from tests.support.object_server import BUCKET, SECRET, ObjectServer
+from tests.support.output_remotes import Objects
+from tests.support.remote_project import Remote, StandIn, target
+from tests.support.ssh_server import Home
 
 CANARIES = {
     # Of no shape that anything could know it by.
@@ -50,10 +50,10 @@ exec {real} "$@"
 """
 
 BUG = """\
-import cosmos_jobs.jobfiles, os
+import cosmos_jobs.jobs.load, os
 def find(*_):
     raise RuntimeError(f"cannot use {{os.environ['HF_TOKEN']}} of https://robot:{url}@x.org")
-cosmos_jobs.jobfiles.find = find
+cosmos_jobs.jobs.load.find = find
 """
 
 

@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests import made
-
-from .conftest import Project
+from tests.e2e.conftest import Project
+from tests.support import made_projects
 
 REPOSITORY = Path(__file__).parents[2]
 
 HANDOVER = f"""\
 version: 1
 name: handover
-videos: {{arms: {made.RECORDING}}}
+videos: {{arms: {made_projects.RECORDING}}}
 prompts: {{kitchen: Two robot arms hand over a cup in a bright kitchen}}
 weights:
   edges: {{edge: 1}}
   balanced: [0.25, 0.25, 0.25, 0.25]
 params: {{resolution: "256", max_frames: 24, seed: [1, 2]}}
 """
-HERE = pytest.mark.skipif(not made.RECORDING.is_dir(), reason=f"there is no {made.RECORDING}")
+HERE = pytest.mark.skipif(
+    not made_projects.RECORDING.is_dir(), reason=f"there is no {made_projects.RECORDING}"
+)
 
 
 def prepared(root: Path, job: str) -> Project:

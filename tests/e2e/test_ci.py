@@ -14,11 +14,10 @@ import orjson
 import pytest
 from jsonschema import Draft7Validator
 
-from cosmos_jobs import schema
-from cosmos_jobs.render import markdown
+from cosmos_jobs.cli.views import markdown
+from cosmos_jobs.config import schema
+from tests.e2e.conftest import Project, damage, film
 from tests.integration.test_changes import Repository
-
-from .conftest import Project, damage, film
 
 EVENT = Draft7Validator(schema.load("events"))
 

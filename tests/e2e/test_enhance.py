@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 import yaml
 
-from cosmos_jobs import project as projects
+from cosmos_jobs.config import project as projects
+from cosmos_jobs.core.job import Selection
+from cosmos_jobs.core.record import PromptRecord
 from cosmos_jobs.errors import AnswerIsNo
-from cosmos_jobs.model import PromptRecord, Selection
 from cosmos_jobs.operations import WorkflowOperations
-from tests.completions import Completions, Reply, serving
-from tests.fixtures_ssh import Servers
-from tests.models import Models
-from tests.remote import Remote
-from tests.servers import Home
-
-from .conftest import Project
+from tests.e2e.conftest import Project
+from tests.support.chat_server import Completions, Reply, serving
+from tests.support.fixtures_ssh import Servers
+from tests.support.remote_project import Remote
+from tests.support.ssh_server import Home
+from tests.support.stand_in_models import Models
 
 KEY = "sk-test-0123456789abcdef"
 ENHANCED = "A pier at golden hour. "
@@ -320,7 +320,7 @@ def test_an_enhancer_of_another_package_is_found(project: Project, tmp_path: Pat
     site = tmp_path / "site"
     (site / "shout-1.dist-info").mkdir(parents=True)
     (site / "shout.py").write_text(
-        "from cosmos_jobs.protocols import Answer\n"
+        "from cosmos_jobs.enhancers.base import Answer\n"
         "class Shout:\n"
         "    name, settings, is_free = 'shout', {'version': 1}, True\n"
         "    def __init__(self, settings, messenger): self.mark = settings.options['mark']\n"

@@ -17,18 +17,17 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs.files import sha256
-from tests import docker
-from tests.docker import Dockerd
-from tests.fixtures_ssh import Servers
-from tests.models import Models, mark
-from tests.remote import Remote
-from tests.servers import Home
+from cosmos_jobs.core.atomic import sha256
+from tests.e2e.conftest import film
+from tests.e2e.test_recording import RECORDING
+from tests.support import docker_engine
+from tests.support.docker_engine import Dockerd
+from tests.support.fixtures_ssh import Servers
+from tests.support.remote_project import Remote
+from tests.support.ssh_server import Home
+from tests.support.stand_in_models import Models, mark
 
-from .conftest import film
-from .test_recording import RECORDING
-
-pytest_plugins = ["tests.fixtures_docker"]
+pytest_plugins = ["tests.support.fixtures_docker"]
 
 MODELS = ("transfer1", "transfer2.5", "cosmos3")
 FRAMES = {"transfer1": {}, "transfer2.5": {"max_frames": 9}, "cosmos3": {"max_frames": 9}}
@@ -112,7 +111,7 @@ def test_a_recording_goes_through_a_model_to_videos_and_manifests(
     if how == "docker":
         daemon: Dockerd = request.getfixturevalue("dockerd")
         lines = (f"SetEnv DOCKER_HOST={daemon.host}",)
-        contained = docker.settings()
+        contained = docker_engine.settings()
         place = str(studio.models.folder)
         contained["volumes"] = [*contained.get("volumes", ()), f"{place}:{place}"]
     studio.open(*lines, contained=contained)
@@ -401,7 +400,7 @@ def test_what_a_model_would_refuse_starts_nothing(studio: Studio) -> None:
 DIES_AT_THE_SECOND_ROUND = """
 import os, sys
 from cosmos_jobs.cli import main
-from cosmos_jobs.reconcile import Reconciler
+from cosmos_jobs.apply.reconciler import Reconciler
 settle, calls = Reconciler.settle, []
 async def dying(self, *arguments):
     calls.append(1)

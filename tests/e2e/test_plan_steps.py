@@ -18,15 +18,16 @@ from typing import Any
 import orjson
 import pytest
 
-from cosmos_jobs import identity, project
+from cosmos_jobs.artifacts.digests import Digests
 from cosmos_jobs.cli import COMMANDS
-from cosmos_jobs.digests import Digests, Unusable
-from cosmos_jobs.model import PromptRecord
+from cosmos_jobs.config import project
+from cosmos_jobs.core import identity
+from cosmos_jobs.core.diagnostics import Unusable
+from cosmos_jobs.core.record import PromptRecord
 from cosmos_jobs.operations import WorkflowOperations
-from tests.fixtures_ssh import Servers
-from tests.remote import StandIn, target
-
-from .conftest import film, frames
+from tests.e2e.conftest import film, frames
+from tests.support.fixtures_ssh import Servers
+from tests.support.remote_project import StandIn, target
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

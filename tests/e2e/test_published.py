@@ -10,11 +10,11 @@ import orjson
 import pytest
 
 from tests.e2e.conftest import Project, film
-from tests.fixtures_ssh import Servers
-from tests.objects import BUCKET, SECRET, ObjectServer
-from tests.pairs import Pair
-from tests.servers import Home
-from tests.shelves import KINDS, Folder, Objects
+from tests.support.fixtures_ssh import Servers
+from tests.support.object_server import BUCKET, SECRET, ObjectServer
+from tests.support.output_remotes import KINDS, Folder, Objects
+from tests.support.pair import Pair
+from tests.support.ssh_server import Home
 
 
 @pytest.fixture(params=KINDS)

@@ -18,13 +18,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.fixtures_ssh import Servers
-from tests.objects import BUCKET, ObjectServer
-from tests.pairs import Pair
-from tests.servers import Home, Proxy
-from tests.shelves import Objects
-
-from .test_ci import cases, events, of
+from tests.e2e.test_ci import cases, events, of
+from tests.support.fixtures_ssh import Servers
+from tests.support.object_server import BUCKET, ObjectServer
+from tests.support.output_remotes import Objects
+from tests.support.pair import Pair
+from tests.support.ssh_server import Home, Proxy
 
 AWAY = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 STATE = {"target": "shelf"}

@@ -15,16 +15,15 @@ from typing import Any
 
 import pytest
 
-from tests import docker
-from tests.docker import Dockerd
-from tests.fixtures_ssh import Servers
-from tests.remote import Remote, StandIn, target
-from tests.servers import Home, Server
+from tests.e2e.conftest import frames
+from tests.e2e.test_recording import RECORDING
+from tests.support import docker_engine
+from tests.support.docker_engine import Dockerd
+from tests.support.fixtures_ssh import Servers
+from tests.support.remote_project import Remote, StandIn, target
+from tests.support.ssh_server import Home, Server
 
-from .conftest import frames
-from .test_recording import RECORDING
-
-pytest_plugins = ["tests.fixtures_docker"]
+pytest_plugins = ["tests.support.fixtures_docker"]
 
 
 class Lab:
@@ -103,7 +102,7 @@ def test_a_real_recording_is_made_on_two_hosts(
     if how == "docker":
         engine: Dockerd = request.getfixturevalue("dockerd")
         lines = (f"SetEnv DOCKER_HOST={engine.host}",)
-        installation["docker"] = docker.settings()
+        installation["docker"] = docker_engine.settings()
     servers = [ssh_servers(name, *lines) for name in ("gpu-1", "gpu-2")]
     lab.configure("gpu-1", "gpu-2", installation=installation, max_batch=1)
     lab.project.job.write_text(json.dumps(HANDOVER))

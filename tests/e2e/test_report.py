@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Dialog, Locator, Page, Request
 
+from cosmos_jobs.core.record import State
 from cosmos_jobs.engines.preview import video
 from cosmos_jobs.errors import InvalidFiles, UsageError
-from cosmos_jobs.model import State
 from cosmos_jobs.operations import WorkflowOperations
-from tests import browser, made
+from tests.support import browser, made_projects
 
 FRAMES, FPS = 96, 24
 SIZE = (320, 240)
@@ -112,7 +112,7 @@ def ops(tmp_path_factory: pytest.TempPathFactory) -> WorkflowOperations:
         place: OTHERS.get(place) or film(root / f"{place.replace('/', '-')}.mp4", colour)
         for place, colour in zip(places, colours, strict=False)
     }
-    ops = made.project(root / "project", JOB, videos)
+    ops = made_projects.project(root / "project", JOB, videos)
     first = ops.list_runs()[0].run.id
     ops.rate(first, 2, EVIL)
     ops.evaluate()
@@ -501,7 +501,7 @@ def test_only_what_is_on_the_screen_of_500_is_decoded(chromium: Browser, tmp_pat
         for weights in ("edges", "both")
         for seed in range(1, 126)
     ]
-    ops = made.project(tmp_path / "many", job, dict.fromkeys(places, clip))
+    ops = made_projects.project(tmp_path / "many", job, dict.fromkeys(places, clip))
     index = ops.report("piers")
 
     for page in opened(chromium, index):

@@ -13,12 +13,11 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.fixtures_ssh import Servers
-from tests.objects import BUCKET, SECRET, ObjectServer
-from tests.remote import Remote, StandIn, target
-from tests.servers import Home, Proxy, Server
-
-from .test_cli import completed
+from tests.e2e.test_cli import completed
+from tests.support.fixtures_ssh import Servers
+from tests.support.object_server import BUCKET, SECRET, ObjectServer
+from tests.support.remote_project import Remote, StandIn, target
+from tests.support.ssh_server import Home, Proxy, Server
 
 
 class Team:

@@ -13,15 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures_ssh import Servers
-from tests.remote import Remote, StandIn, target
-from tests.servers import Home
-from tests.slurm import Cluster
+from tests.e2e.conftest import Project, frames
+from tests.e2e.test_models import FRAMES, MODELS, Studio
+from tests.support.fixtures_ssh import Servers
+from tests.support.remote_project import Remote, StandIn, target
+from tests.support.slurm_cluster import Cluster
+from tests.support.ssh_server import Home
 
-from .conftest import Project, frames
-from .test_models import FRAMES, MODELS, Studio
-
-pytest_plugins = ["tests.fixtures_slurm"]
+pytest_plugins = ["tests.support.fixtures_slurm"]
 
 KILLS = 10
 

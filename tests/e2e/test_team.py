@@ -12,14 +12,13 @@ import orjson
 import pytest
 
 from tests.conftest import Golden
-from tests.fixtures_ssh import Servers
+from tests.e2e.conftest import frames
 from tests.integration.test_changes import Repository
-from tests.remote import Remote
-from tests.servers import Home
-from tests.teams import Team, push
-from tests.workflows import Runner
-
-from .conftest import frames
+from tests.support.ci_workflows import Runner
+from tests.support.fixtures_ssh import Servers
+from tests.support.remote_project import Remote
+from tests.support.ssh_server import Home
+from tests.support.team import Team, push
 
 PLAN, APPLY = ".github/workflows/plan.yml", ".github/workflows/apply.yml"
 INSTALLED = ("Install",)

@@ -12,12 +12,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cosmos_jobs import identity
-from cosmos_jobs import project as projects
-from cosmos_jobs.model import PromptRecord
+from cosmos_jobs.config import project as projects
+from cosmos_jobs.core import identity
+from cosmos_jobs.core.record import PromptRecord
 from cosmos_jobs.operations import WorkflowOperations
-
-from .conftest import RUNS, Project, damage, film, frames
+from tests.e2e.conftest import RUNS, Project, damage, film, frames
 
 SMALL = ("--param", "resolution=256")
 SCRIPTS = Path(sysconfig.get_path("scripts"))

@@ -13,12 +13,11 @@ import orjson
 import pytest
 import yaml
 
-from tests.fixtures_ssh import Servers
-from tests.servers import Home
-from tests.teams import Team
-from tests.workflows import ACTION, BIN, ROOT, documented
-
-from .conftest import alive
+from tests.e2e.conftest import alive
+from tests.support.ci_workflows import ACTION, BIN, ROOT, documented
+from tests.support.fixtures_ssh import Servers
+from tests.support.ssh_server import Home
+from tests.support.team import Team
 
 PLAN, APPLY, GITLAB = ".github/workflows/plan.yml", ".github/workflows/apply.yml", ".gitlab-ci.yml"
 INSTALLED = ("Install",)

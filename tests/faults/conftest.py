@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import alive
-from tests.fixtures_ssh import Proxies, Servers
-from tests.remote import Remote, StandIn, target
-from tests.servers import Home, Proxy, Server
+from tests.support.fixtures_ssh import Proxies, Servers
+from tests.support.remote_project import Remote, StandIn, target
+from tests.support.ssh_server import Home, Proxy, Server
 
 LOCKS = ("gpus/*.lock", "gpus/*.queue", "runs/.lock")
 MB = 1 << 20

@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from tests.remote import Remote
-
-from .conftest import BIG, World, dice, fatten, kill, wait_for
+from tests.faults.conftest import BIG, World, dice, fatten, kill, wait_for
+from tests.support.remote_project import Remote
 
 KILLS = 20
 ARRIVING = "outputs/runs/.rs_*/.*.mp4"

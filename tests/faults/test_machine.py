@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.remote import Remote
-
-from .conftest import World, kill, members, mounted, remount, wait_for
+from tests.faults.conftest import World, kill, members, mounted, remount, wait_for
+from tests.support.remote_project import Remote
 
 
 def fill(folder: Path, leave: int) -> Path:

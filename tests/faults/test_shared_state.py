@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_jobs.store import Store
-from tests.fixtures_ssh import Proxies, Servers
-from tests.objects import BUCKET, ObjectServer
-from tests.servers import Proxy
-from tests.states import Kept, count_many
+from cosmos_jobs.state.store import Store
+from tests.support.fixtures_ssh import Proxies, Servers
+from tests.support.object_server import BUCKET, ObjectServer
+from tests.support.ssh_server import Proxy
+from tests.support.state_files import Kept, count_many
 
 WRITERS, TIMES = 8, 200
 SPAWN = multiprocessing.get_context("spawn")

@@ -16,8 +16,9 @@ import numpy as np
 import orjson
 import pytest
 
-from cosmos_jobs.digests import Digests, FileDigest, Footage, Unusable, probe
-from cosmos_jobs.model import InputFile
+from cosmos_jobs.artifacts.digests import Digests, FileDigest, Footage, probe
+from cosmos_jobs.core.diagnostics import Unusable
+from cosmos_jobs.core.run import InputFile
 
 LFS_POINTER = b"""version https://git-lfs.github.com/spec/v1
 oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
@@ -166,7 +167,7 @@ def test_known_videos_are_looked_at_without_loading_ffmpeg(tmp_path: Path, cache
     remember(cache, path)
 
     program = (
-        "import sys; from pathlib import Path; from cosmos_jobs.digests import Digests;"
+        "import sys; from pathlib import Path; from cosmos_jobs.artifacts.digests import Digests;"
         "d = Digests(Path(sys.argv[1])); d.look([sys.argv[2]]); v = d.video(sys.argv[2]);"
         "print(v.frames, 'av' in sys.modules)"
     )
@@ -328,7 +329,7 @@ def test_a_name_that_is_not_utf8_is_hashed_but_not_remembered(tmp_path: Path, ca
 def test_processes_that_save_at_once_leave_a_whole_cache(tmp_path: Path, cache: Path) -> None:
     paths = [write_video(tmp_path / f"{number}.mp4") for number in range(4)]
     program = (
-        "import sys; from pathlib import Path; from cosmos_jobs.digests import Digests\n"
+        "import sys; from pathlib import Path; from cosmos_jobs.artifacts.digests import Digests\n"
         "for _ in range(20):\n"
         "    d = Digests(Path(sys.argv[1])); d.file(sys.argv[2]); d.save()"
     )

@@ -16,29 +16,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cosmos_jobs import faults
-from cosmos_jobs.executors import launch
-from cosmos_jobs.executors.process import ProcessExecutor
-from cosmos_jobs.hosts.local import LocalHost
-from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.model import Batch, Command, Life, Server, Status
-from cosmos_jobs.project import Container, Installation, Target
-from cosmos_jobs.protocols import Host, Order
-from tests import docker
-from tests.docker import Dockerd
-from tests.fixtures_ssh import Servers
-from tests.remote import Remote, StandIn, target
-from tests.servers import Home
+from cosmos_jobs.config.project import Container, Installation, Target
+from cosmos_jobs.core import failures
+from cosmos_jobs.core.batch import Batch, Command, Life, Server, Status
+from cosmos_jobs.targets.executors import launcher
+from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.hosts.base import Host
+from cosmos_jobs.targets.hosts.local import LocalHost
+from cosmos_jobs.targets.hosts.ssh.host import SSHHost
+from tests.support import docker_engine
+from tests.support.docker_engine import Dockerd
+from tests.support.fixtures_ssh import Servers
+from tests.support.remote_project import Remote, StandIn, target
+from tests.support.ssh_server import Home
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
-    from tests.fixtures_docker import Engines
+    from tests.support.fixtures_docker import Engines
 
-pytest_plugins = ["tests.fixtures_docker"]
+pytest_plugins = ["tests.support.fixtures_docker"]
 
 ONE = Batch("ba_0000000000000001", "any", "local", ("rs_0000000000000001",))
 TWO = Batch("ba_0000000000000002", "any", "local", ("rs_0000000000000002",))
 THREE = Batch("ba_0000000000000003", "any", "local", ("rs_0000000000000003",))
-WARM_SERVER = docker.REPOSITORY / "tests" / "fakes" / "warm_server.py"
+WARM_SERVER = docker_engine.REPOSITORY / "tests" / "fakes" / "warm_server.py"
 LASTS = ("sh", "-c", "touch out/begun; while [ ! -e out/stop ]; do sleep 0.05; done")
 
 
@@ -58,7 +59,7 @@ class Bench:
         *argv: str,
         batch: Batch = ONE,
         env: Mapping[str, str] | None = None,
-        image: str = docker.IMAGE,
+        image: str = docker_engine.IMAGE,
         cwd: str = "",
         **more: Any,
     ) -> None:
@@ -71,11 +72,11 @@ class Bench:
         *,
         batch: Batch = ONE,
         env: Mapping[str, str] | None = None,
-        image: str = docker.IMAGE,
+        image: str = docker_engine.IMAGE,
         **more: Any,
     ) -> None:
         args = ("--network=none", "--label", 'note=it\'s "so"')
-        contained = Container(image, tuple(docker.volumes()), args)
+        contained = Container(image, tuple(docker_engine.volumes()), args)
         installation = Installation(container=contained, env=env or {})
         order = Order(batch, command, installation, **more)
         self._runner.run(self._executor.submit([order]))
@@ -193,7 +194,12 @@ def test_a_secret_reaches_the_container_and_no_command_line(bench: Bench, docker
         "sh",
         "-c",
         'printf %s "$TOKEN" | sha256sum > out/seen; echo "using $TOKEN"; ' + LASTS[2],
-        env={"TOKEN": "${TOKEN}", "PLAIN": "x 'y'\n$(z)", "HOME": "/nowhere", "PATH": docker.PATH},
+        env={
+            "TOKEN": "${TOKEN}",
+            "PLAIN": "x 'y'\n$(z)",
+            "HOME": "/nowhere",
+            "PATH": docker_engine.PATH,
+        },
         secrets={"TOKEN": secret},
     )
     bench.began()
@@ -236,7 +242,7 @@ def test_a_batch_knows_its_image_and_works_in_the_folder_of_its_command(
 
     status = bench.ended()
 
-    image = dockerd.run("image", "inspect", "--format", "{{.Id}}", docker.IMAGE)
+    image = dockerd.run("image", "inspect", "--format", "{{.Id}}", docker_engine.IMAGE)
     assert (status.log, status.facts) == ("/tmp", {"image": image})
 
 
@@ -245,7 +251,7 @@ def test_a_batch_knows_its_image_and_works_in_the_folder_of_its_command(
 
 def warm(bench: Bench, batch: Batch, *lines: tuple[str, ...], key: str = "a model") -> None:
     """Have a server work a batch, in a container that is its own."""
-    env = {"LEDGER": str(bench.root / "ledger"), "TOKEN": "${TOKEN}", "PATH": docker.PATH}
+    env = {"LEDGER": str(bench.root / "ledger"), "TOKEN": "${TOKEN}", "PATH": docker_engine.PATH}
     work = "".join(json.dumps(line) + "\n" for line in lines).encode()
     server = Server((sys.executable, str(WARM_SERVER), "60"), key, 60)
     command = Command(("false",), {"batch.jsonl": work}, server=server)
@@ -339,7 +345,7 @@ def test_a_server_whose_program_the_image_lacks_says_so(bench: Bench, dockerd: D
     status = bench.ended()
 
     assert status.exit_code == 127
-    assert "/opt/none/bin/python" in faults.explain(status)
+    assert "/opt/none/bin/python" in failures.explain(status)
     assert dockerd.containers() == []
 
 
@@ -371,8 +377,8 @@ def test_a_server_that_was_cancelled_while_docker_was_away_makes_way_for_the_nex
 def test_cancelling_ends_our_container_and_no_other(
     bench: Bench, dockerd: Dockerd, benches: Benches
 ) -> None:
-    mounts = [part for each in docker.volumes() for part in ("--volume", each)]
-    foreign = ("run", "--detach", "--name=theirs", "--network=none", *mounts, docker.IMAGE)
+    mounts = [part for each in docker_engine.volumes() for part in ("--volume", each)]
+    foreign = ("run", "--detach", "--name=theirs", "--network=none", *mounts, docker_engine.IMAGE)
     dockerd.run(*foreign, "sleep", "60")
     other = benches("another root")
     other.submit(*LASTS, batch=TWO)
@@ -404,7 +410,7 @@ def test_an_engine_that_is_told_to_end_may_do_it_itself(bench: Bench, dockerd: D
 def test_a_time_limit_holds_for_the_container_too(
     bench: Bench, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
-    monkeypatch.setattr(launch, "KILL_AFTER_S", 1)
+    monkeypatch.setattr(launcher, "KILL_AFTER_S", 1)
     trap = "trap '' TERM" if deaf else "trap 'exit 9' TERM"
     bench.submit("sh", "-c", f"{trap}; while :; do sleep 0.1; done", limit_s=1)
 
@@ -481,7 +487,7 @@ def test_a_missing_image_is_told(bench: Bench, dockerd: Dockerd) -> None:
     status = bench.ended()
 
     assert (status.exit_code, status.fault) == (127, "no-image none/such:1.0")
-    assert "docker pull none/such:1.0" in faults.explain(status)
+    assert "docker pull none/such:1.0" in failures.explain(status)
 
 
 def test_docker_that_does_not_answer_is_told(
@@ -495,7 +501,7 @@ def test_docker_that_does_not_answer_is_told(
 
     assert status.exit_code == 127
     assert status.fault.startswith("no-docker Cannot connect to the Docker daemon")
-    assert "start it, or join the group `docker`" in faults.explain(status)
+    assert "start it, or join the group `docker`" in failures.explain(status)
 
 
 def test_a_program_that_the_image_lacks_is_told(bench: Bench, dockerd: Dockerd) -> None:
@@ -504,7 +510,7 @@ def test_a_program_that_the_image_lacks_is_told(bench: Bench, dockerd: Dockerd) 
     status = bench.ended()
 
     assert status.exit_code == 127
-    assert "/opt/none/bin/python" in faults.explain(status)
+    assert "/opt/none/bin/python" in failures.explain(status)
     assert dockerd.containers() == []
 
 
@@ -519,9 +525,9 @@ def test_a_docker_that_goes_away_in_the_middle_costs_one_attempt(
     ssh_servers("gpu-1", f"SetEnv DOCKER_HOST={engine.host}")
     stand_in = StandIn(tmp_path / "stand-in")
     installation = stand_in.installation(seconds=5)
-    installation["env"]["PATH"] = docker.PATH
+    installation["env"]["PATH"] = docker_engine.PATH
     folder = stand_in.venv.parent
-    installation["docker"] = docker.settings(f"{folder}:{folder}")
+    installation["docker"] = docker_engine.settings(f"{folder}:{folder}")
     installation["docker"]["args"].append("--stop-timeout=1")
     project = Remote(tmp_path / "project", ssh_home)
     project.configure(gpu=target(["gpu-1"], tmp_path / "the root", installation))

@@ -14,15 +14,16 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cosmos_jobs import __version__, project
-from cosmos_jobs.checks import PROGRAMS, Check, Verdict
-from cosmos_jobs.doctor import examine
-from cosmos_jobs.project import Container, Installation, Slurm, Target
-from tests import servers
-from tests.servers import Home, Server
-from tests.slurm import Cluster
+from cosmos_jobs import __version__
+from cosmos_jobs.config import project
+from cosmos_jobs.config.project import Container, Installation, Slurm, Target
+from cosmos_jobs.targets.doctor import examine
+from cosmos_jobs.targets.doctor.machine import PROGRAMS, Check, Verdict
+from tests.support import ssh_server
+from tests.support.slurm_cluster import Cluster
+from tests.support.ssh_server import Home, Server
 
-pytest_plugins = ["tests.fixtures_slurm"]
+pytest_plugins = ["tests.support.fixtures_slurm"]
 
 VENV = str(Path(sys.prefix))
 NVIDIA_SMI = """\
@@ -248,7 +249,7 @@ class Lab:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    if why := servers.missing():
+    if why := ssh_server.missing():
         pytest.skip(why)
     made = Lab(tmp_path)
     for server in made.servers:

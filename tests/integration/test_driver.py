@@ -17,25 +17,14 @@ from typing import Any
 
 import pytest
 
-from cosmos_jobs import identity, schema
-from cosmos_jobs.documents import ASKED, Asked, asking
+from cosmos_jobs.config import schema
+from cosmos_jobs.core import identity
+from cosmos_jobs.core.batch import Batch, Command, Life, Outcome, Setup, Status, Task
+from cosmos_jobs.core.record import State
+from cosmos_jobs.core.run import CONTROLS, ROLES, InputFile, Prompt, Run, Scalar
+from cosmos_jobs.core.serialize import ASKED, Asked, asking
 from cosmos_jobs.engines.transfer2_5 import STATUS, Transfer25Engine, sample_name
-from cosmos_jobs.model import (
-    CONTROLS,
-    ROLES,
-    Batch,
-    Command,
-    InputFile,
-    Life,
-    Outcome,
-    Prompt,
-    Run,
-    Scalar,
-    State,
-    Status,
-)
-from cosmos_jobs.protocols import Setup, Task
-from tests.models import Models, mark
+from tests.support.stand_in_models import Models, mark
 
 ENGINE = Transfer25Engine()
 CONTRACT = schema.contract("transfer2.5")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
 from cosmos_jobs.engines.preview import video
 from cosmos_jobs.operations import WorkflowOperations
-from tests import made
+from tests.support import made_projects
 
 JOB = """\
 version: 1
@@ -56,7 +56,7 @@ def ops(tmp_path: Path) -> WorkflowOperations:
         f"golden/edges-seed{seed}": film(tmp_path / f"{seed}.mp4", pictures(scene))
         for seed, scene in ((1, 1), (2, 1), (3, 7))
     }
-    return made.project(root, JOB, outputs)
+    return made_projects.project(root, JOB, outputs)
 
 
 def test_what_is_the_input_scores_best_and_all_is_measured_once(ops: WorkflowOperations) -> None:
@@ -89,7 +89,7 @@ def test_depth_is_measured_once_somebody_put_the_outputs_own_map_there(
     run_id = records[0].run.id
     folder = ops.outputs.folder(run_id)
 
-    files.link(tmp_path / "3.mp4", folder / "maps" / "depth.mp4")
+    atomic.link(tmp_path / "3.mp4", folder / "maps" / "depth.mp4")
     after = ops.evaluate((run_id,))[1]
 
     assert before[run_id].why == {
@@ -127,13 +127,15 @@ def test_a_damaged_video_says_so_and_the_others_are_measured(ops: WorkflowOperat
     assert sum(bool(each.values) for each in found.values()) == 2
 
 
-@pytest.mark.skipif(not made.RECORDING.is_dir(), reason=f"there is no {made.RECORDING}")
+@pytest.mark.skipif(
+    not made_projects.RECORDING.is_dir(), reason=f"there is no {made_projects.RECORDING}"
+)
 def test_real_outputs_keep_to_edges_as_their_weights_say(tmp_path: Path) -> None:
     videos = {
-        f"kitchen/{name}": made.REAL_OUTPUTS / f"{name}.mp4"
+        f"kitchen/{name}": made_projects.REAL_OUTPUTS / f"{name}.mp4"
         for name in ("edge_only", "uniform_weights")
     }
-    ops = made.project(tmp_path / "project", made.HANDOVER, videos)
+    ops = made_projects.project(tmp_path / "project", made_projects.HANDOVER, videos)
 
     records, found = ops.evaluate()
 

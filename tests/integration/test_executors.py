@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cosmos_jobs import documents
-from cosmos_jobs.executors import slurm
-from cosmos_jobs.hosts.local import LocalHost
-from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.model import Command, Life, Status
-from cosmos_jobs.project import Installation, Slurm
-from cosmos_jobs.protocols import Host, Order
-from tests.executors import AGAIN, BATCH, SECOND, Bench, living
+from cosmos_jobs.config.project import Installation, Slurm
+from cosmos_jobs.core import serialize
+from cosmos_jobs.core.batch import Command, Life, Status
+from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.slurm import executor
+from cosmos_jobs.targets.hosts.base import Host
+from cosmos_jobs.targets.hosts.local import LocalHost
+from cosmos_jobs.targets.hosts.ssh.host import SSHHost
+from tests.support.executor_bench import AGAIN, BATCH, SECOND, Bench, living
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
-    from tests.fixtures_ssh import Servers
+    from tests.support.fixtures_ssh import Servers
 
-pytest_plugins = ["tests.fixtures_slurm"]
+pytest_plugins = ["tests.support.fixtures_slurm"]
 
 ROOT = 'it\'s a $(touch hacked) `x`; "q" \\ ü'
 THEIRS = "from-the-machine"
@@ -43,7 +44,7 @@ def bench(
         cluster = request.getfixturevalue("slurm")
         lines.append(f"SLURM_CONF={cluster.config}")
         # Nobody minds, and the tests are done sooner.
-        monkeypatch.setattr(slurm, "ASK_EVERY_S", (0.2, 0.2))
+        monkeypatch.setattr(executor, "ASK_EVERY_S", (0.2, 0.2))
     host: Host = LocalHost()
     if way == "ssh":
         servers: Servers = request.getfixturevalue("ssh_servers")
@@ -263,11 +264,11 @@ def test_the_variables_of_an_engine_are_its_own(bench: Bench) -> None:
 
 
 def test_what_was_asked_for_is_there_for_whoever_collects(bench: Bench) -> None:
-    bench.order(Command(("cat", "out/asked.json"), {documents.ASKED: b"[]\n"}))
+    bench.order(Command(("cat", "out/asked.json"), {serialize.ASKED: b"[]\n"}))
 
     status = bench.ended()
 
-    assert (status.log, status.files) == ("[]", (documents.ASKED,))
+    assert (status.log, status.files) == ("[]", (serialize.ASKED,))
 
 
 def test_a_missing_folder_of_the_engine_is_told(bench: Bench) -> None:

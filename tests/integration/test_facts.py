@@ -16,14 +16,18 @@ from typing import Any
 
 import pytest
 
-from cosmos_jobs import documents, engines, identity, schema, spec
+from cosmos_jobs import engines
+from cosmos_jobs.config import schema
+from cosmos_jobs.core import identity, serialize
+from cosmos_jobs.core.batch import Batch, Command, Life, Setup, Status, Task
+from cosmos_jobs.core.record import State
+from cosmos_jobs.core.run import InputFile
 from cosmos_jobs.core.safe_path import SafePath
-from cosmos_jobs.documents import ASKED, Asked
-from cosmos_jobs.model import Batch, Command, InputFile, Life, State, Status
-from cosmos_jobs.protocols import Setup, Task
-from tests.batches import execute, look, run_batch, task
+from cosmos_jobs.core.serialize import ASKED, Asked
+from cosmos_jobs.jobs import parse
 from tests.e2e.conftest import film
-from tests.models import Models, mark
+from tests.support.model_batches import execute, look, run_batch, task
+from tests.support.stand_in_models import Models, mark
 
 T1, T2, C3 = "transfer1", "transfer2.5", "cosmos3"
 
@@ -105,7 +109,9 @@ def errors(engine: str, params: str) -> list[str]:
     """Return the errors of a job file with these `params`."""
     text = f"version: 1\nname: x\nengine: {engine}\nvideos: {{a: a}}\nprompts: {{p: A pier}}\n"
     text += f"weights: {{edges: {{edge: 1}}}}\nparams: {params}\n"
-    _, found = spec.parse(text.encode(), "x.yaml", engine=engine, target="local", targets=["local"])
+    _, found = parse.parse(
+        text.encode(), "x.yaml", engine=engine, target="local", targets=["local"]
+    )
     return [each.message for each in found]
 
 
@@ -137,7 +143,7 @@ def test_fact_03_nobody_gets_the_video_of_a_shifted_batch(bench: Bench) -> None:
     tasks = [bench.task(T1, text) for text in ("GUARD-TEXT one", "two", "three")]
     command = bench.command(tasks)
     at = command.argv.index("--batch_size") + 1
-    asked = documents.asking([Asked(each.run.id, each.prompt.text) for each in tasks])
+    asked = serialize.asking([Asked(each.run.id, each.prompt.text) for each in tasks])
     folder = bench.folder / "batch"
     argv = (*command.argv[:at], "3", *command.argv[at + 1 :])
 
@@ -297,7 +303,7 @@ def test_fact_14_what_transfer1_shares_in_a_batch_is_the_same_in_it(bench: Bench
 def test_fact_15_a_block_that_hangs_many_gpus_ends_at_the_limit(bench: Bench) -> None:
     tasks = [bench.task(T2, text) for text in ("good", "GUARD-TEXT", "fine")]
     command = bench.command(tasks, gpus=2)
-    asked = documents.asking([Asked(each.run.id, each.prompt.text) for each in tasks])
+    asked = serialize.asking([Asked(each.run.id, each.prompt.text) for each in tasks])
     limited = replace(
         command,
         argv=("timeout", "3", *command.argv),

@@ -14,9 +14,9 @@ from typing import TypeVar
 import pytest
 
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.hosts.local import LocalHost
-from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.protocols import Host, Upload
+from cosmos_jobs.targets.hosts.base import Host, Upload
+from cosmos_jobs.targets.hosts.local import LocalHost
+from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 
 Result = TypeVar("Result")
 Use = Callable[[Callable[[Host], Awaitable[Result]]], Result]

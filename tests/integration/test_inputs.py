@@ -12,19 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs.digests import Digests
-from cosmos_jobs.inputs import MAX_PROMPT_BYTES, resolve
-from cosmos_jobs.model import (
-    Diagnostic,
-    FileValue,
-    JobInputs,
-    JobSpec,
-    Limits,
-    PromptSpec,
-    Severity,
-    VideoSource,
-    Where,
-)
+from cosmos_jobs.artifacts.digests import Digests
+from cosmos_jobs.core.diagnostics import Diagnostic, Severity, Where
+from cosmos_jobs.core.job import FileValue, JobInputs, JobSpec, Limits, PromptSpec, VideoSource
+from cosmos_jobs.jobs.inputs import MAX_PROMPT_BYTES, resolve
 
 
 class Text:

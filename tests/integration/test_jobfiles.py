@@ -10,11 +10,17 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs import engines, jobfiles, matrix, project, schema
+from cosmos_jobs import engines
+from cosmos_jobs.config import project, schema
+from cosmos_jobs.core.batch import Note
+from cosmos_jobs.core.diagnostics import Diagnostic, Severity
+from cosmos_jobs.core.job import Job
+from cosmos_jobs.core.run import InputFile, Run
 from cosmos_jobs.engines.preview.engine import PreviewEngine
-from cosmos_jobs.model import Diagnostic, InputFile, Job, Note, Run, Severity
+from cosmos_jobs.jobs import expand
+from cosmos_jobs.jobs import load as job_files
 from tests.integration.test_inputs import write_video
-from tests.unit.examples import inputs, parsed
+from tests.support.examples import inputs, parsed
 
 HEAD = "version: 1\nname: x\nvideos: {pier: videos/pier}\nprompts: {golden: A pier}\n"
 
@@ -34,7 +40,7 @@ def load(
 ) -> tuple[Job | None, tuple[Diagnostic, ...]]:
     path = root / "x.yaml"
     path.write_text(text)
-    jobs, found = jobfiles.load(project.load(root), [str(path)], preview=preview)
+    jobs, found = job_files.load(project.load(root), [str(path)], preview=preview)
     return (jobs[0] if jobs else None), found
 
 
@@ -222,11 +228,11 @@ def test_a_hundred_thousand_runs_are_asked_about_once_and_fast(
     engine = hear(monkeypatch, Note("seed", "odd"))
     text = "prompts: {a: A, b: B}\nparams: {seed: {start: 1, stop: 20000, step: 1}}\n"
     job = parsed(text)
-    expansion, _ = matrix.expand(job, inputs(), schema.contract("preview"))
+    expansion, _ = expand.expand(job, inputs(), schema.contract("preview"))
     assert expansion is not None
     began = time.monotonic()
 
-    found = tuple(jobfiles.noted(job, expansion))
+    found = tuple(job_files.noted(job, expansion))
 
     assert time.monotonic() - began < 2
     assert len(expansion.runs) == 80_000

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from cosmos_jobs.buckets import Bucket
+from cosmos_jobs.artifacts.s3 import Bucket
 from cosmos_jobs.errors import StoreAway, StoreError
-from cosmos_jobs.statefiles.objects import ObjectFile
-from cosmos_jobs.store import Store, Transaction
+from cosmos_jobs.state.backends.s3 import ObjectFile
+from cosmos_jobs.state.store import Store, Transaction
 from tests.integration.test_store import put, record
-from tests.objects import BUCKET, ObjectServer
-from tests.servers import Proxy
-from tests.states import count
+from tests.support.object_server import BUCKET, ObjectServer
+from tests.support.ssh_server import Proxy
+from tests.support.state_files import count
 
 CROWD = 8
 

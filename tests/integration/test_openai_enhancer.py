@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from cosmos_jobs.config.project import EnhancerSettings
+from cosmos_jobs.enhancers.base import Answer, Request
 from cosmos_jobs.enhancers.openai import OpenAIEnhancer, pictures
 from cosmos_jobs.errors import EngineError
-from cosmos_jobs.project import EnhancerSettings
-from cosmos_jobs.protocols import Answer, Request
-from tests.completions import Completions, Reply, serving
 from tests.e2e.conftest import damage, film
+from tests.support.chat_server import Completions, Reply, serving
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -237,8 +237,8 @@ def test_without_the_package_it_says_how_to_install_it() -> None:
     code = (
         "import sys; sys.modules['openai'] = None\n"
         "from cosmos_jobs.enhancers.openai import OpenAIEnhancer\n"
-        "from cosmos_jobs.project import EnhancerSettings\n"
-        "from cosmos_jobs.protocols import Request\n"
+        "from cosmos_jobs.config.project import EnhancerSettings\n"
+        "from cosmos_jobs.enhancers.base import Request\n"
         "one = OpenAIEnhancer(EnhancerSettings('o', 'openai', model='m', base_url='http://x/v1'))\n"
         "try: list(one.enhance([Request('a', 'a')]))\n"
         "except Exception as error: print(type(error).__name__, error.hint)\n"

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from cosmos_jobs import identity, jobfiles, project, schema
+from cosmos_jobs.config import project, schema
+from cosmos_jobs.core import identity
+from cosmos_jobs.core.events import Event, Kind
+from cosmos_jobs.core.record import PromptRecord, Record, State
+from cosmos_jobs.enhancers.base import Answer, Request
 from cosmos_jobs.errors import AnswerIsNo, UsageError
-from cosmos_jobs.model import Event, Kind, PromptRecord, Record, State
-from cosmos_jobs.operations import WorkflowOperations
-from cosmos_jobs.protocols import Answer, Request
-from cosmos_jobs.store import Transaction
+from cosmos_jobs.operations import WorkflowOperations, enhancing
+from cosmos_jobs.state.store import Transaction
 from tests.e2e.conftest import damage, film, frames
 
 TEXT = "A pier at golden hour"
@@ -364,7 +366,7 @@ class Echo:
 def echo(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Make an enhancer the project's that gives each text the one that stands here."""
     answers: dict[str, str] = {}
-    monkeypatch.setattr(jobfiles, "enhancer_of", lambda *given: Echo(answers))
+    monkeypatch.setattr(enhancing, "enhancer_of", lambda *given: Echo(answers))
     return answers
 
 
@@ -436,7 +438,7 @@ def test_a_prompt_that_is_deleted_while_a_model_is_asked_is_not_brought_back(
             ops.store.change(lambda change: change.remove("prompts", [first.prompt.id]))
             yield from super().enhance(requests)
 
-    monkeypatch.setattr(jobfiles, "enhancer_of", lambda *given: Slow({"a": "b"}))
+    monkeypatch.setattr(enhancing, "enhancer_of", lambda *given: Slow({"a": "b"}))
 
     (made,) = ops.enhance_prompts([first.prompt.id])
 

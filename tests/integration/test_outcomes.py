@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_jobs.core.batch import Outcome
+from cosmos_jobs.core.record import State
 from cosmos_jobs.core.safe_path import SafePath
-from cosmos_jobs.model import Outcome, State
-from tests.batches import Ran, run_batch, task
 from tests.e2e.conftest import film
-from tests.models import Models, mark
+from tests.support.model_batches import Ran, run_batch, task
+from tests.support.stand_in_models import Models, mark
 
 BATCHES = 50
 """Of each way to run a batch; there are four."""

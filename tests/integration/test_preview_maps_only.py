@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
 from cosmos_jobs.engines.preview import maps, video
 from cosmos_jobs.engines.preview.maps import Pixels
 from tests.integration.test_preview_program import COMMAND, film, pictures, preview, run, source
@@ -47,7 +47,7 @@ def make(folder: Path, *lines: Mapping[str, Any]) -> Answered:
 def frames(answer: Mapping[str, str]) -> list[Pixels]:
     """Return the frames of a map that is there, whole."""
     path = Path(answer["path"])
-    assert files.sha256(path) == answer["sha256"]
+    assert atomic.sha256(path) == answer["sha256"]
     return pictures(path)
 
 
@@ -82,7 +82,7 @@ def test_what_preview_showed_is_what_a_model_gets_and_is_not_computed_again(
 
     for name, kind in (("e", "edge"), ("v", "vis")):
         shown = tmp_path / "shown" / "rs_0000000000000001" / "controls" / f"{kind}.mp4"
-        assert done.answers[name]["sha256"] == files.sha256(shown)
+        assert done.answers[name]["sha256"] == atomic.sha256(shown)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
 
 

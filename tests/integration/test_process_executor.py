@@ -14,20 +14,21 @@ from typing import Any
 
 import pytest
 
-from cosmos_jobs import documents, project
+from cosmos_jobs.config import project
+from cosmos_jobs.config.project import Installation, Target
+from cosmos_jobs.core import serialize
+from cosmos_jobs.core.batch import Batch, Command, Life
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.executors.folders import LOG_TAIL_BYTES
-from cosmos_jobs.executors.process import ProcessExecutor
-from cosmos_jobs.hosts.local import LocalHost
-from cosmos_jobs.model import Batch, Command, Life
-from cosmos_jobs.project import Installation, Target
-from cosmos_jobs.protocols import Order
-from cosmos_jobs.sites import Access, open_sites
-from tests import executors
-from tests.executors import BATCH, Value
+from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.batch_dir import LOG_TAIL_BYTES
+from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.fleet import Access, open_sites
+from cosmos_jobs.targets.hosts.local import LocalHost
+from tests.support import executor_bench
+from tests.support.executor_bench import BATCH, Value
 
 
-class Bench(executors.Bench):
+class Bench(executor_bench.Bench):
     """An executor on this machine, which needs no connection."""
 
     def __init__(self, root: Path, **settings: Any) -> None:
@@ -252,7 +253,7 @@ def test_an_engine_that_outlives_its_batch_keeps_its_gpu(tmp_path: Path) -> None
 
 def test_what_was_asked_for_is_there_whole_or_not_at_all(small_disk: Path) -> None:
     bench = Bench(small_disk)
-    bench.order(Command(("true",), {documents.ASKED: b"x" * (1200 << 10)}))
+    bench.order(Command(("true",), {serialize.ASKED: b"x" * (1200 << 10)}))
 
     status = bench.ended()
 

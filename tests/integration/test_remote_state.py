@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from cosmos_jobs.errors import StoreAway, StoreError
-from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.protocols import Unwritten
-from cosmos_jobs.statefiles.remote import RemoteFile
-from cosmos_jobs.store import Store, Transaction
-from tests.fixtures_ssh import Proxies, Servers
+from cosmos_jobs.state.backends.base import Unwritten
+from cosmos_jobs.state.backends.host import RemoteFile
+from cosmos_jobs.state.store import Store, Transaction
+from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 from tests.integration.test_store import put, record
-from tests.servers import Proxy, Server
-from tests.states import Kept, count, hold
+from tests.support.fixtures_ssh import Proxies, Servers
+from tests.support.ssh_server import Proxy, Server
+from tests.support.state_files import Kept, count, hold
 
 
 @pytest.fixture

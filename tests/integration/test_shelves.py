@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_jobs.artifacts.remotes.base import Shelf
 from cosmos_jobs.errors import StoreAway, StoreError
-from cosmos_jobs.protocols import Shelf
-from tests.fixtures_ssh import Servers
-from tests.objects import BUCKET, ObjectServer
-from tests.shelves import KINDS, Folder, Objects, Place, open_shelf
+from tests.support.fixtures_ssh import Servers
+from tests.support.object_server import BUCKET, ObjectServer
+from tests.support.output_remotes import KINDS, Folder, Objects, Place, open_shelf
 
 RUN, OTHER = "rs_0123456789abcdef", "rs_fedcba9876543210"
 
@@ -121,7 +121,8 @@ def test_who_is_killed_before_the_manifest_has_published_nothing(bench: Bench) -
     # Nobody writes into it: who opens it waits, and the files are there by then.
     os.mkfifo(pipe)
     program = (
-        "import sys; from pathlib import Path; from tests.shelves import open_shelf\n"
+        "import sys; from pathlib import Path\n"
+        "from tests.support.output_remotes import open_shelf\n"
         "kind, where, run, manifest, sha256, video = sys.argv[1:]\n"
         "open_shelf(kind, where).put(run, Path(manifest), {sha256: Path(video)})"
     )

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fixtures_ssh import Servers
-from tests.servers import Home
-from tests.slurm import NOBODY, REPOSITORY, Cluster
+from tests.support.fixtures_ssh import Servers
+from tests.support.slurm_cluster import NOBODY, REPOSITORY, Cluster
+from tests.support.ssh_server import Home
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
-    from tests.fixtures_slurm import Clusters
+    from tests.support.fixtures_slurm import Clusters
 
-pytest_plugins = ["tests.fixtures_slurm"]
+pytest_plugins = ["tests.support.fixtures_slurm"]
 
 # Starts a cluster with a job, tells its folder, and never ends it.
 FORGETFUL = """
 import sys, tempfile, time
 from pathlib import Path
-from tests.slurm import Cluster
+from tests.support.slurm_cluster import Cluster
 
 cluster = Cluster(Path(tempfile.mkdtemp(prefix="slurm-"))).start()
 cluster.run("sbatch", "--output=/dev/null", f"--wrap=echo $$ > {sys.argv[1]}; sleep 600")

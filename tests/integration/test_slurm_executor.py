@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cosmos_jobs import faults
+from cosmos_jobs.config.project import Container, Installation, Slurm
+from cosmos_jobs.core import failures
+from cosmos_jobs.core.batch import Batch, Command, Life, Status
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.executors import elements
-from cosmos_jobs.executors import slurm as slurm_module
-from cosmos_jobs.hosts.local import LocalHost
-from cosmos_jobs.model import Batch, Command, Life, Status
-from cosmos_jobs.project import Container, Installation, Slurm
-from cosmos_jobs.protocols import Completed, Order
-from tests import docker
-from tests.docker import Dockerd
-from tests.executors import BATCH, SECOND, Bench, living
-from tests.slurm import NOBODY, Cluster
+from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.slurm import executor, states
+from cosmos_jobs.targets.hosts.base import Completed
+from cosmos_jobs.targets.hosts.local import LocalHost
+from tests.support import docker_engine
+from tests.support.docker_engine import Dockerd
+from tests.support.executor_bench import BATCH, SECOND, Bench, living
+from tests.support.slurm_cluster import NOBODY, Cluster
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
-    from tests.fixtures_slurm import Clusters
+    from tests.support.fixtures_slurm import Clusters
 
-pytest_plugins = ["tests.fixtures_slurm", "tests.fixtures_docker"]
+pytest_plugins = ["tests.support.fixtures_slurm", "tests.support.fixtures_docker"]
 
 LASTS = ("sh", "-c", "echo begun >> out/begun; sleep 60.5")
 
@@ -53,10 +53,10 @@ class Nobody(LocalHost):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask often: nobody minds here, and the tests are done sooner."""
-    monkeypatch.setattr(slurm_module, "ASK_EVERY_S", (0.2, 0.2))
-    monkeypatch.setattr(slurm_module, "AWAY_PAUSE_S", (0.2, 0.2))
-    monkeypatch.setattr(slurm_module, "ANSWER_S", 3)
-    monkeypatch.setattr(slurm_module, "FILES_LATE_S", 0)
+    monkeypatch.setattr(executor, "ASK_EVERY_S", (0.2, 0.2))
+    monkeypatch.setattr(executor, "AWAY_PAUSE_S", (0.2, 0.2))
+    monkeypatch.setattr(executor, "ANSWER_S", 3)
+    monkeypatch.setattr(executor, "FILES_LATE_S", 0)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_batch_whose_number_was_lost_and_that_ended_is_told(slurm: Cluster, be
     status = settled(fresh)
     fresh.quit()
 
-    assert (status.life, status.fault) == (Life.CANCELLED, f"{faults.CANCELLED_BY} somebody else")
+    assert (status.life, status.fault) == (Life.CANCELLED, f"{failures.CANCELLED_BY} somebody else")
 
 
 def test_a_submission_that_was_cut_before_sbatch_is_made_again(
@@ -286,14 +286,14 @@ def test_a_requeued_batch_is_lost_and_does_not_run_again(slurm: Cluster, bench: 
     slurm.run("scontrol", "requeue", job)
     status = settled(bench)
 
-    assert (status.life, status.fault) == (Life.GONE, faults.REQUEUED)
+    assert (status.life, status.fault) == (Life.GONE, failures.REQUEUED)
     deadline = time.monotonic() + 150
     # Slurm waits for what it revoked to run out; to start it sooner would fail.
     while (state := slurm.jobs()[job]) != "COMPLETED":
         assert time.monotonic() < deadline, state
         time.sleep(0.2)
     later = Bench(LocalHost(), bench.root, Slurm())
-    assert settled(later).fault == faults.REQUEUED
+    assert settled(later).fault == failures.REQUEUED
     later.close()
     assert times_begun(bench) == 1
 
@@ -312,7 +312,7 @@ def test_a_batch_that_another_user_cancels_is_cancelled_not_by_us(
     slurm.run("scancel", job)
     status = settled(bench, first)
 
-    assert (status.life, status.fault) == (Life.CANCELLED, f"{faults.CANCELLED_BY} somebody else")
+    assert (status.life, status.fault) == (Life.CANCELLED, f"{failures.CANCELLED_BY} somebody else")
     assert bench.poll(second).life is Life.RUNNING
     bench.close()
 
@@ -328,12 +328,12 @@ def test_a_job_over_its_time_limit_has_failed(slurm: Cluster, tmp_path: Path) ->
         time.sleep(0.5)
     bench.close()
 
-    assert (status.life, status.fault) == (Life.EXITED, f"{faults.TIME_LIMIT} {job}")
-    assert "raise `time` of `slurm`" in faults.explain(status)
+    assert (status.life, status.fault) == (Life.EXITED, f"{failures.TIME_LIMIT} {job}")
+    assert "raise `time` of `slurm`" in failures.explain(status)
 
 
 @pytest.mark.parametrize(
-    ("extra", "fault"), [((), faults.REQUEUED), (("--no-requeue",), faults.NODE_FAILED)]
+    ("extra", "fault"), [((), failures.REQUEUED), (("--no-requeue",), failures.NODE_FAILED)]
 )
 def test_a_batch_whose_node_goes_down_is_lost(
     slurm: Cluster, tmp_path: Path, extra: tuple[str, ...], fault: str
@@ -384,7 +384,7 @@ def test_a_submission_waits_for_a_controller_that_is_away(slurm: Cluster, bench:
     bench.run(both())
 
     assert bench.ended().exit_code == 0
-    assert bench.said[0] == f"localhost: waits for {elements.AWAY}"
+    assert bench.said[0] == f"localhost: waits for {states.AWAY}"
 
 
 def test_what_waits_says_that_the_controller_is_away(slurm: Cluster, tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_what_waits_says_that_the_controller_is_away(slurm: Cluster, tmp_path: P
 
     slurm.stop_controller()
     try:
-        during = bench.wait(lambda status: status.waits_for == elements.AWAY)
+        during = bench.wait(lambda status: status.waits_for == states.AWAY)
     finally:
         slurm.start_controller()
     bench.close()
@@ -536,11 +536,11 @@ def test_a_look_waits_for_no_controller(
 @pytest.mark.parametrize(
     ("state", "life", "fault"),
     [
-        ("PREEMPTED", Life.GONE, faults.PREEMPTED),
-        ("BOOT_FAIL", Life.GONE, faults.NODE_FAILED),
-        ("OUT_OF_MEMORY", Life.EXITED, faults.OUT_OF_MEMORY),
-        ("DEADLINE", Life.EXITED, faults.DEADLINE),
-        ("CANCELLED by 1001", Life.CANCELLED, faults.CANCELLED_BY),
+        ("PREEMPTED", Life.GONE, failures.PREEMPTED),
+        ("BOOT_FAIL", Life.GONE, failures.NODE_FAILED),
+        ("OUT_OF_MEMORY", Life.EXITED, failures.OUT_OF_MEMORY),
+        ("DEADLINE", Life.EXITED, failures.DEADLINE),
+        ("CANCELLED by 1001", Life.CANCELLED, failures.CANCELLED_BY),
         ("RUNNING", Life.RUNNING, ""),
     ],
 )
@@ -623,7 +623,7 @@ def test_an_sbatch_that_greets_is_understood(
 def test_slurm_is_asked_about_all_batches_at_once_and_seldom(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(slurm_module, "ASK_EVERY_S", (1.0, 4.0))
+    monkeypatch.setattr(executor, "ASK_EVERY_S", (1.0, 4.0))
     count = f'echo "$0" | sed "s|.*/||" >> {tmp_path}/asked\nexec "$real" "$@"'
     names = ("squeue", "scontrol", "sacct", "sbatch", "sinfo")
     pretend(tmp_path / "bin", monkeypatch, **dict.fromkeys(names, count))
@@ -711,7 +711,7 @@ def test_an_engine_runs_in_the_containers_of_a_cluster(
     said = "/data/hf 6 0,1 it's $(touch hacked)"
     assert status.exit_code == 3
     assert said in status.log.splitlines()
-    assert faults.explain(status) == f"the engine exited with code 3: {said}"
+    assert failures.explain(status) == f"the engine exited with code 3: {said}"
     assert (bench.folder / "out" / "place").read_text().strip() == str(bench.folder)
     assert status.facts["image"] == str(image)
     assert not list(tmp_path.rglob("hacked"))
@@ -721,7 +721,7 @@ def test_a_docker_container_ends_with_its_element(
     slurm: Cluster, dockerd: Dockerd, tmp_path: Path
 ) -> None:
     bench = Bench(LocalHost(), tmp_path, Slurm())
-    contained = Container(docker.IMAGE, tuple(docker.volumes()), ("--network=none",))
+    contained = Container(docker_engine.IMAGE, tuple(docker_engine.volumes()), ("--network=none",))
     deaf = Command(("sh", "-c", "trap '' TERM; echo begun > out/begun; sleep 60.5"), {})
     order = Order(BATCH, deaf, Installation(container=contained))
     bench.run(bench.executor.submit([order]))

@@ -17,19 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cosmos_jobs import batching, engines, matrix, schema, spec
-from cosmos_jobs.model import (
-    CONTROLS,
-    ROLE_OF,
-    Command,
-    Desired,
-    Expansion,
-    InputFile,
-    JobInputs,
-    Severity,
-)
-from cosmos_jobs.protocols import Setup, Task
-from tests.models import CHECKOUTS, INSTALLED, STAND_INS
+from cosmos_jobs import engines
+from cosmos_jobs.config import schema
+from cosmos_jobs.core.batch import Command, Setup, Task
+from cosmos_jobs.core.diagnostics import Severity
+from cosmos_jobs.core.job import Desired, Expansion, JobInputs
+from cosmos_jobs.core.run import CONTROLS, ROLE_OF, InputFile
+from cosmos_jobs.jobs import expand, parse
+from cosmos_jobs.plan import batching
+from tests.support.stand_in_models import CHECKOUTS, INSTALLED, STAND_INS
 
 ENGINES = ("transfer1", "transfer2.5", "cosmos3")
 FILES = {"image": "look.jpg", "video": "mask.mp4", "tensor": "weights.pt"}
@@ -124,14 +120,14 @@ def input_file(path: Path, frames: int) -> InputFile:
 
 def expanded(job: Mapping[str, Any], folder: Path, roles: Sequence[str], frames: int) -> Expansion:
     text = json.dumps(job, ensure_ascii=False).encode()
-    found, problems = spec.parse(
+    found, problems = parse.parse(
         text, "x.yaml", engine="preview", target="local", targets=["local"]
     )
     wrong = [each.message for each in problems if each.severity is Severity.ERROR]
     assert found is not None, wrong
     videos = {"pier": {role: input_file(folder / f"{role}.mp4", frames) for role in roles}}
     files = {name: input_file(folder / name, frames) for name in FILES.values()}
-    expansion, _ = matrix.expand(found, JobInputs(videos, {}, files), schema.contract(found.engine))
+    expansion, _ = expand.expand(found, JobInputs(videos, {}, files), schema.contract(found.engine))
     return expansion or Expansion({}, ())
 
 

@@ -16,13 +16,13 @@ from typing import TypeVar
 
 import pytest
 
+from cosmos_jobs.config.project import Target
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact, TransferError
-from cosmos_jobs.executors.process import ProcessExecutor
-from cosmos_jobs.hosts.ssh import SSHHost
-from cosmos_jobs.project import Target
-from cosmos_jobs.protocols import Upload
-from tests.fixtures_ssh import Proxies, Servers
-from tests.servers import USER, Home, Proxy, new_key, public
+from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.hosts.base import Upload
+from cosmos_jobs.targets.hosts.ssh.host import SSHHost
+from tests.support.fixtures_ssh import Proxies, Servers
+from tests.support.ssh_server import USER, Home, Proxy, new_key, public
 
 Result = TypeVar("Result")
 
@@ -636,7 +636,8 @@ def test_an_upload_goes_on_after_its_client_was_killed(cut: Proxy, tmp_path: Pat
     target = tmp_path / "there" / "clip.mp4"
     script = (
         "import asyncio, sys; from pathlib import Path;"
-        "from cosmos_jobs.hosts.ssh import SSHHost; from cosmos_jobs.protocols import Upload;"
+        "from cosmos_jobs.targets.hosts.ssh.host import SSHHost;"
+        "from cosmos_jobs.targets.hosts.base import Upload;"
         "u = Upload(Path(sys.argv[1]), sys.argv[2], sys.argv[3]);"
         "asyncio.run(SSHHost('gpu-1', identity='abcabcabcabc').put([u]))"
     )

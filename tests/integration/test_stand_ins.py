@@ -19,7 +19,7 @@ from typing import Any
 import av
 import pytest
 
-from tests.models import STAND_INS, Models, mark
+from tests.support.stand_in_models import STAND_INS, Models, mark
 
 CLIP = STAND_INS / "clip.mp4"
 PICTURE = STAND_INS / "picture.jpg"

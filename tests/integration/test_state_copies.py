@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cosmos_jobs.errors import AnswerIsNo, StoreAway
-from cosmos_jobs.protocols import Content
-from cosmos_jobs.statefiles.copies import Copied
-from cosmos_jobs.statefiles.local import LocalFile
-from cosmos_jobs.statefiles.moving import Moving
-from cosmos_jobs.store import Store, Transaction
+from cosmos_jobs.state.backends.base import Content
+from cosmos_jobs.state.backends.cache import Copied
+from cosmos_jobs.state.backends.local import LocalFile
+from cosmos_jobs.state.backends.migrate import Moving
+from cosmos_jobs.state.store import Store, Transaction
 from tests.integration.test_store import put, record
 
 

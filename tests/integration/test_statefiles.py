@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from cosmos_jobs.errors import StoreError
-from cosmos_jobs.protocols import StateFile
-from cosmos_jobs.store import FORMAT, Store, Transaction
+from cosmos_jobs.state.backends.base import StateFile
+from cosmos_jobs.state.store import FORMAT, Store, Transaction
 from tests.integration.test_store import put, record
-from tests.states import Bench, count
+from tests.support.state_files import Bench, count
 
 
 @pytest.fixture

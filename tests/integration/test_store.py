@@ -12,12 +12,14 @@ import orjson
 import pytest
 from tinydb import TinyDB
 
+from cosmos_jobs.core.batch import Batch
+from cosmos_jobs.core.record import Attempt, Output, PromptRecord, Record, State
+from cosmos_jobs.core.run import Prompt, Run
 from cosmos_jobs.errors import StoreError
-from cosmos_jobs.model import Attempt, Batch, Output, Prompt, PromptRecord, Record, Run, State
-from cosmos_jobs.protocols import Content, Unwritten, Writing
-from cosmos_jobs.statefiles.local import LocalFile
-from cosmos_jobs.statefiles.wrapped import Wrapped
-from cosmos_jobs.store import FORMAT, REMEMBERED, Store, Transaction
+from cosmos_jobs.state.backends.base import Content, Unwritten, Writing
+from cosmos_jobs.state.backends.delegate import Wrapped
+from cosmos_jobs.state.backends.local import LocalFile
+from cosmos_jobs.state.store import FORMAT, REMEMBERED, Store, Transaction
 
 PROMPT = PromptRecord(
     Prompt("ps_0000000000000001", "a pier", "cartoon", {"color": "0" * 64}),

@@ -11,13 +11,18 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cosmos_jobs import adopt, files, identity, importing, project, schema, verify
+from cosmos_jobs.apply import adopt
+from cosmos_jobs.cli.views import library
+from cosmos_jobs.config import project, schema
+from cosmos_jobs.core import atomic, identity
+from cosmos_jobs.core.batch import Batch
+from cosmos_jobs.core.job import Enhanced
+from cosmos_jobs.core.record import Attempt, Output, PromptRecord, Record, State
 from cosmos_jobs.errors import StoreError, UsageError
-from cosmos_jobs.model import Attempt, Batch, Enhanced, Output, PromptRecord, Record, State
 from cosmos_jobs.operations import WorkflowOperations
-from cosmos_jobs.render import library
-from cosmos_jobs.store import Transaction
-from cosmos_jobs.verify import Kind
+from cosmos_jobs.state import importing, verify
+from cosmos_jobs.state.store import Transaction
+from cosmos_jobs.state.verify import Kind
 
 PREVIEW = schema.contract("preview")
 VIDEO, MAP = b"a video", b"a map"
@@ -26,7 +31,7 @@ VIDEO, MAP = b"a video", b"a map"
 def written(path: Path, data: bytes) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return files.sha256(path)
+    return atomic.sha256(path)
 
 
 def record(ops: WorkflowOperations, seed: int, state: State = State.SUCCEEDED) -> Record:
@@ -168,7 +173,7 @@ def test_a_manifest_cannot_lead_outside_its_folder(ops: WorkflowOperations) -> N
     listed = {"../../../secret": "0" * 64, "/etc/hostname": "0" * 64}
     written(
         ops.outputs.folder(made.run.id) / "manifest.json",
-        orjson.dumps({"files": {**listed, "output.mp4": files.sha256(ops.outputs.video(made))}}),
+        orjson.dumps({"files": {**listed, "output.mp4": atomic.sha256(ops.outputs.video(made))}}),
     )
 
     found = ops.verify()
@@ -236,7 +241,7 @@ def test_what_is_here_stays_and_its_places_too(ops: WorkflowOperations, tmp_path
 
     assert done == importing.Imported(prompts=0, runs=1, videos=1, known=1)
     assert here.get_run(mine.run.id).rating == 2
-    assert files.sha256(here.outputs.root / "small" / "golden" / "2.mp4") == in_the_way
+    assert atomic.sha256(here.outputs.root / "small" / "golden" / "2.mp4") == in_the_way
 
 
 @pytest.mark.parametrize(("there", "state"), [(VIDEO, State.SUCCEEDED), (b"another", State.LOST)])

@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from cosmos_jobs import faults
-from cosmos_jobs.executors import launch
-from cosmos_jobs.executors.process import ProcessExecutor
-from cosmos_jobs.hosts.local import LocalHost
-from cosmos_jobs.model import Command, Life, Server, Status
-from cosmos_jobs.project import Installation, Target
-from cosmos_jobs.protocols import Order
+from cosmos_jobs.config.project import Installation, Target
+from cosmos_jobs.core import failures
+from cosmos_jobs.core.batch import Command, Life, Server, Status
+from cosmos_jobs.targets.executors import launcher
+from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.hosts.local import LocalHost
 from tests.integration.test_process_executor import numbered
 
 PROGRAM = Path(__file__).parents[1] / "fakes" / "warm_server.py"
@@ -332,7 +332,7 @@ def test_a_killed_server_is_told_as_a_killed_engine(bench: Bench, everything: bo
     status = bench.ended(1)
 
     assert status.exit_code == 137
-    assert "killed, perhaps out of memory" in faults.explain(status)
+    assert "killed, perhaps out of memory" in failures.explain(status)
 
 
 def test_a_server_that_ends_with_a_batch_has_not_made_it(bench: Bench) -> None:
@@ -358,7 +358,7 @@ def test_a_missing_program_of_a_server_is_told(bench: Bench) -> None:
 def test_a_batch_that_takes_too_long_ends_its_server(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
-    monkeypatch.setattr(launch, "KILL_AFTER_S", 1)
+    monkeypatch.setattr(launcher, "KILL_AFTER_S", 1)
     lines = (("deaf",), LASTS) if deaf else (LASTS,)
 
     status = bench.made(1, command(*lines), limit_s=1)

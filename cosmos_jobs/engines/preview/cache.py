@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.[a-z]+-[0-9a-f]{32}\.(mp4|json)")
 """The names of `files.replacing`, of maps and their labels."""
@@ -52,7 +52,7 @@ class Cache:
             path = self._root / f"{name}.mp4"
             try:
                 recorded = json.loads(self._label(name).read_bytes())["sha256"]
-                intact = files.sha256(path) == recorded
+                intact = atomic.sha256(path) == recorded
             except (OSError, ValueError, KeyError, TypeError):
                 return None
             if not intact:
@@ -64,11 +64,11 @@ class Cache:
     def adding(self, name: str) -> Iterator[Path]:
         """Give a temporary path for the map `name`; it is kept if the block does not raise."""
         path = self._root / f"{name}.mp4"
-        with files.replacing(path) as temporary:
+        with atomic.replacing(path) as temporary:
             yield temporary
-            digest = files.sha256(temporary)
+            digest = atomic.sha256(temporary)
         label = json.dumps({"sha256": digest})
-        files.write(self._label(name), label.encode())
+        atomic.write(self._label(name), label.encode())
         self._checked[name] = Entry(path, digest)
 
     def _label(self, name: str) -> Path:

@@ -14,14 +14,14 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
 from cosmos_jobs.engines.preview import blend, caption, upscale, video
 from cosmos_jobs.engines.preview.blend import Planes
 from cosmos_jobs.engines.preview.buckets import Size
+from cosmos_jobs.engines.preview.errors import EXPECTED
 from cosmos_jobs.engines.preview.maps import Pixels
 from cosmos_jobs.engines.preview.recipes import Recipe
 from cosmos_jobs.engines.preview.requests import Request
-from cosmos_jobs.engines.preview.troubles import EXPECTED
 from cosmos_jobs.engines.preview.video import Video, VideoError
 
 Pictures: TypeAlias = Mapping[Recipe, Planes]
@@ -131,7 +131,7 @@ def _output(work: Work, strip: Pixels) -> Output:
     size = output_size(clip.size)
     canvas, picture = _canvas(strip, clip.size)
     with (
-        files.replacing(work.folder / OUTPUT) as temporary,
+        atomic.replacing(work.folder / OUTPUT) as temporary,
         video.Writer(temporary, size, clip.fps, video.VIEWING) as writer,
     ):
         while (pictures := (yield)) is not None:

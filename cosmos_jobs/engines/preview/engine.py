@@ -7,23 +7,12 @@ from typing import Any
 
 import orjson
 
-from cosmos_jobs import faults
+from cosmos_jobs.core import failures
+from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Setup, Status, Task
+from cosmos_jobs.core.record import State
+from cosmos_jobs.core.run import InputFile, Prompt, Run, Scalar
 from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 from cosmos_jobs.engines.preview.buckets import COSMOS3, RESOLUTIONS, TRANSFER
-from cosmos_jobs.model import (
-    Batch,
-    Command,
-    InputFile,
-    Life,
-    Note,
-    Outcome,
-    Prompt,
-    Run,
-    Scalar,
-    State,
-    Status,
-)
-from cosmos_jobs.protocols import Setup, Task
 
 _HAVE_NO = {TRANSFER: "the Transfer models have no", COSMOS3: "Cosmos 3 has no"}
 
@@ -71,7 +60,7 @@ class PreviewEngine:
         """Return what the markers say; without one, a run of a batch that has exited failed."""
         told = {run: _outcome(run, texts) for run in batch.runs}
         crashed = (
-            Outcome(State.FAILED, faults.explain(status)) if status.life is Life.EXITED else None
+            Outcome(State.FAILED, failures.explain(status)) if status.life is Life.EXITED else None
         )
         return {run: found for run in batch.runs if (found := told[run] or crashed)}
 

@@ -12,7 +12,7 @@ import cv2
 import PIL
 
 import cosmos_jobs
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
 from cosmos_jobs.engines.preview import upscale
 from cosmos_jobs.engines.preview.cache import Entry
 from cosmos_jobs.engines.preview.encoding import OUTPUT, Work, output_size
@@ -42,17 +42,17 @@ def write(work: Work, maps: Mapping[str, Entry]) -> None:
         "controls": {kind: _control(work, kind, entry) for kind, entry in maps.items()},
         "output": {
             "path": output.name,
-            "sha256": files.sha256(output),
+            "sha256": atomic.sha256(output),
             "size": output.stat().st_size,
         },
         "software": software(),
     }
-    files.write(work.folder / MANIFEST, _json(document))
+    atomic.write(work.folder / MANIFEST, _json(document))
 
 
 def write_error(folder: Path, run: str, reason: str) -> None:
     """Write why a run failed."""
-    files.write(folder / ERROR, _json({"run": run, "status": "failed", "reason": reason}))
+    atomic.write(folder / ERROR, _json({"run": run, "status": "failed", "reason": reason}))
 
 
 def software() -> dict[str, str]:

@@ -7,11 +7,11 @@ from concurrent.futures import Executor
 from typing import TypeAlias
 
 from cosmos_jobs.engines.preview.cache import Cache
+from cosmos_jobs.engines.preview.errors import reason
 from cosmos_jobs.engines.preview.passes import fill
 from cosmos_jobs.engines.preview.probes import Probes
 from cosmos_jobs.engines.preview.recipes import Recipe, clip, computed
 from cosmos_jobs.engines.preview.requests import MapRequest
-from cosmos_jobs.engines.preview.troubles import reason
 from cosmos_jobs.engines.preview.video import VideoError
 
 Answer: TypeAlias = Mapping[str, str]

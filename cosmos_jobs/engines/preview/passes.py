@@ -17,10 +17,10 @@ import cv2
 from cosmos_jobs.engines.preview import maps, video
 from cosmos_jobs.engines.preview.buckets import COSMOS3
 from cosmos_jobs.engines.preview.cache import Cache
+from cosmos_jobs.engines.preview.errors import EXPECTED
 from cosmos_jobs.engines.preview.maps import Pixels
 from cosmos_jobs.engines.preview.probes import named
 from cosmos_jobs.engines.preview.recipes import FILE, Recipe
-from cosmos_jobs.engines.preview.troubles import EXPECTED
 
 Painter: TypeAlias = Callable[[Pixels], Pixels]
 _T = TypeVar("_T")

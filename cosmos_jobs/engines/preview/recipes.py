@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cosmos_jobs.core.run import CONTROLS, ROLE_OF
 from cosmos_jobs.engines.preview import maps
 from cosmos_jobs.engines.preview.buckets import RESOLUTIONS, TRANSFER, bucket
 from cosmos_jobs.engines.preview.requests import Params, Request
 from cosmos_jobs.engines.preview.video import Video, VideoError
-from cosmos_jobs.model import CONTROLS, ROLE_OF
 
 VERSION = 2
 """Raise it when a map's pixels or encoding change, so that no cached map is taken for another."""

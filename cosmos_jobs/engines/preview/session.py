@@ -7,18 +7,18 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmos_jobs import files
+from cosmos_jobs.core import atomic
+from cosmos_jobs.core.run import CONTROLS
 from cosmos_jobs.engines.preview import encoding, manifest, upscale
 from cosmos_jobs.engines.preview.cache import Cache, Entry
 from cosmos_jobs.engines.preview.encoding import Work
+from cosmos_jobs.engines.preview.errors import EXPECTED, reason
 from cosmos_jobs.engines.preview.log import Log
 from cosmos_jobs.engines.preview.passes import fill
 from cosmos_jobs.engines.preview.probes import Probes
 from cosmos_jobs.engines.preview.recipes import Recipe, recipes
 from cosmos_jobs.engines.preview.requests import Request
-from cosmos_jobs.engines.preview.troubles import EXPECTED, reason
 from cosmos_jobs.engines.preview.video import Video, VideoError
-from cosmos_jobs.model import CONTROLS
 
 _RUNS_AT_ONCE = 8  # encoders that share one decoding of the maps; bounds memory
 
@@ -92,7 +92,7 @@ class Session:
         """Put the maps beside the output, then the manifest, which says that all is there."""
         maps = {kind: self._entry(recipe) for kind, recipe in work.recipes.items()}
         for kind, entry in maps.items():
-            files.link(entry.path, work.folder / "controls" / f"{kind}.mp4")
+            atomic.link(entry.path, work.folder / "controls" / f"{kind}.mp4")
         (work.folder / manifest.ERROR).unlink(missing_ok=True)
         manifest.write(work, maps)
         self.log.made(work.request.id, work.clip.frames)

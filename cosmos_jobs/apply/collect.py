@@ -1,0 +1,200 @@
+"""What batches have made: markers are read, finished runs are brought into `outputs/`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import orjson
+
+from cosmos_jobs.apply.in_flight import Watch
+from cosmos_jobs.artifacts import digests
+from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, NAMES, Outputs, file_names
+from cosmos_jobs.core import atomic, serialize
+from cosmos_jobs.core.batch import Outcome, Status
+from cosmos_jobs.core.record import Output, PromptRecord, Record, State
+from cosmos_jobs.core.redaction import masked
+from cosmos_jobs.core.safe_path import SafePath, UnsafePath
+from cosmos_jobs.errors import TransferError
+from cosmos_jobs.targets.fleet import Site
+
+FETCHES_AT_ONCE = 4
+GROWING = ".ndjson"
+GUARDRAILS = "guardrails"
+
+
+async def look(site: Site, watches: Sequence[Watch]) -> bool:
+    """Ask a machine how its batches stand, and read their new markers; return if any is new."""
+    found = await site.executor.poll([watch.batch.id for watch in watches])
+    new = {watch.batch.id: _unread(watch, found[watch.batch.id]) for watch in watches}
+    new = {batch: names for batch, names in new.items() if names}
+    texts = await site.executor.read(new) if new else {}
+    changed = False
+    for watch in watches:
+        status = found[watch.batch.id]
+        changed |= status != watch.status
+        watch.texts.update(texts.get(watch.batch.id, {}))
+        watch.status, watch.looked = status, True
+        told = watch.engine.outcomes(watch.batch, status, watch.texts)
+        covered = {run: _covered(_safe(each), site) for run, each in told.items()}
+        watch.outcomes = {**covered, **watch.outcomes}
+    return changed
+
+
+def _safe(outcome: Outcome) -> Outcome:
+    """Return the outcome if its files stay in the run's folder, whatever engine told of them."""
+    try:
+        names = file_names(outcome.files)
+        paths = map(SafePath, outcome.files.values())
+        return replace(outcome, files=dict(zip(names, paths, strict=True)))
+    except UnsafePath as error:
+        return Outcome(State.FAILED, f"the machine names a file that cannot be taken: {error}")
+
+
+def _covered(outcome: Outcome, site: Site) -> Outcome:
+    """Return the outcome without secrets: an exception may have quoted one."""
+    return replace(outcome, reason=masked(outcome.reason, site.secrets))
+
+
+def _unread(watch: Watch, status: Status) -> list[str]:
+    """Return the files to read that exist.
+
+    Those that grow are read again each time, and those of runs that are not
+    told yet, as they may have been read while they were written.
+    """
+    markers = watch.engine.markers(watch.batch)
+    open_ = {name for run, names in markers.items() if run not in watch.outcomes for name in names}
+    wanted = dict.fromkeys((serialize.ASKED, *(name for each in markers.values() for name in each)))
+    listed = set(status.files)
+    return [
+        name
+        for name in wanted
+        if name in listed and (name not in watch.texts or name in open_ or name.endswith(GROWING))
+    ]
+
+
+class Collector:
+    """Brings what batches have made into a project's `outputs`."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self._room = asyncio.Semaphore(FETCHES_AT_ONCE)
+
+    def due(self, watch: Watch) -> list[str]:
+        """Return the runs that are made, but not here and not on their way."""
+        return [
+            run_id
+            for run_id, outcome in watch.outcomes.items()
+            if outcome.state is State.SUCCEEDED
+            and run_id not in watch.outputs
+            and run_id not in watch.ended
+            and run_id not in watch.fetching
+        ]
+
+    async def fetch(self, site: Site, watch: Watch, record: Record, prompt: PromptRecord) -> None:
+        """Bring a finished run's files here; what does not arrive as a video is a failure.
+
+        Raises NoContact: then nothing is decided.
+        """
+        run_id, outcome = record.run.id, watch.outcomes[record.run.id]
+        with self._outputs.arriving(run_id) as arriving:
+            try:
+                async with self._room:
+                    made = await _brought(site, watch, outcome, arriving)
+            except TransferError as error:
+                made = error.message
+            if isinstance(made, str):
+                watch.outcomes[run_id] = Outcome(State.FAILED, made)
+                return
+            (arriving / LOG).write_text(watch.status.log)
+            document = _manifest(site, watch, record, prompt, outcome, made)
+            atomic.write(arriving / MANIFEST, document)
+            self._outputs.receive(run_id, arriving)
+        self._outputs.link(replace(record, output=made.output))
+        watch.outputs[run_id] = made.output
+
+    def keep_log(self, watch: Watch, run_id: str) -> None:
+        """Leave the end of the batch's log where a run's files are: also where it failed."""
+        folder = self._outputs.folder(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOG).write_text(watch.status.log)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a run has made: its video or image, and the sha256 of all its files by name."""
+
+    output: Output
+    files: Mapping[SafePath, str]
+
+
+async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> _Made | str:
+    """Fetch the files of a run into a folder; return what they are, or what is wrong with them."""
+    names = {site.executor.path(watch.batch.id, path): name for name, path in outcome.files.items()}
+    sha256 = await site.host.get({path: folder / name for path, name in names.items()})
+    found = {name: sha256.get(path, "") for path, name in names.items()}
+    return await asyncio.to_thread(_checked, folder, found, outcome)
+
+
+def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> _Made | str:
+    """Return what the files `found` are, by name with their sha256, or what is wrong."""
+    for name, sha256 in found.items():
+        if not sha256:
+            return f"a file is missing: {name}"
+        if outcome.digests.get(name, sha256) != sha256:
+            return f"{name} is not what the engine wrote: it was damaged later, on that machine"
+    output = next((name for name in found if name in NAMES), None)
+    if output is None:
+        return "the engine made no output"
+    seen = digests.probe(folder / output)
+    if isinstance(seen, str):
+        return f"the engine's output is no video: {seen}"
+    size = (folder / output).stat().st_size
+    return _Made(Output(found[output], size, seen.frames, str(output)), found)
+
+
+def _manifest(
+    site: Site,
+    watch: Watch,
+    record: Record,
+    prompt: PromptRecord,
+    outcome: Outcome,
+    made: _Made,
+) -> bytes:
+    """Return a run's full provenance as JSON: what was asked, where it ran, what came of it."""
+    asked = {each.run: each for each in serialize.asked(watch.texts) or ()}
+    given = asked.get(record.run.id)
+    status = watch.status
+    document = {
+        "run": asdict(record.run),
+        "prompt": {**serialize.prompt_document(prompt), "id": prompt.prompt.id},
+        "jobs": record.jobs,
+        "paths": record.files,
+        "output": asdict(made.output),
+        "files": {str(name): sha256 for name, sha256 in made.files.items()},
+        "inputs": given.inputs if given else prompt.prompt.inputs,
+        "batch": watch.batch.id,
+        "companions": [run for run in watch.batch.runs if run != record.run.id],
+        "target": watch.batch.target,
+        "host": site.name,
+        "gpu": status.gpu,
+        **status.facts,
+        "attempt": len(record.attempts),
+        "started": status.started,
+        "made": status.finished or time.time(),
+        "checkpoint": watch.engine.checkpoint(record.run),
+        "guardrails": _guardrails(record, outcome),
+        "engine": {key: each for key, each in outcome.details.items() if key != GUARDRAILS},
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _guardrails(record: Record, outcome: Outcome) -> object:
+    """Return what was asked of the guardrails, and what the engine says that they did."""
+    told = outcome.details.get(GUARDRAILS)
+    if not isinstance(told, Mapping):
+        return None
+    return {"requested": record.run.params.get(GUARDRAILS, True), **told}

@@ -1,0 +1,1 @@
+"""Files by their content: digests, outputs, and where a team publishes them."""

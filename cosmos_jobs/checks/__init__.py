@@ -1,0 +1,1 @@
+"""Numbers of videos: how they keep to their input, how steady they are."""

@@ -1,0 +1,1 @@
+"""A job file to prompts and runs."""

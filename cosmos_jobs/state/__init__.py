@@ -1,0 +1,1 @@
+"""What is known: the store, and what comes into it and leaves it."""

@@ -1,0 +1,158 @@
+"""The machines of targets, ready to work: how each is reached, and how work is queued there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from cosmos_jobs.config.project import Project, Target
+from cosmos_jobs.core.batch import Batch
+from cosmos_jobs.errors import HostError
+from cosmos_jobs.targets.executors.base import Executor
+from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.executors.slurm.executor import SlurmExecutor
+from cosmos_jobs.targets.hosts.base import Host
+from cosmos_jobs.targets.hosts.local import LocalHost
+
+GIVE_UP = "put it back, or give the runs up: cosmos-jobs cancel --all"
+MAX_AHEAD = 32
+"""How many batches wait on a machine at most, beside those at work."""
+
+
+@dataclass(slots=True, eq=False)
+class Site:
+    """A machine of a target.
+
+    `ahead` batches wait there beside those at work, so that no GPU waits for
+    us. `trouble` is why it gets no more of them, if it does not; one that
+    `is_silent` cannot even be asked what became of the others.
+    """
+
+    target: Target
+    host: Host
+    executor: Executor
+    ahead: int
+    secrets: frozenset[str] = frozenset()
+    trouble: HostError | None = None
+    is_silent: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the machine is called in the store."""
+        return self.host.name
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is the machine that we are on, and what works there is our own process."""
+        return not self.target.hosts and not self.target.slurm
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How machines are reached: how long to try, and whom to tell of trouble on the way."""
+
+    say: Callable[[str], None]
+    connect_timeout_s: float
+
+
+def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, ...]:
+    """Return the machines of a target; none is connected to yet."""
+    secrets = frozenset(
+        value
+        for installation in target.engines.values()
+        for value in project.secrets(installation).values()
+    )
+    return tuple(
+        Site(
+            target,
+            host,
+            _executor(project, target, host, access, secrets),
+            # A scheduler takes all that there is.
+            sys.maxsize if target.slurm else target.slots,
+            secrets,
+        )
+        for host in open_hosts(project, target, access)
+    )
+
+
+def _executor(
+    project: Project, target: Target, host: Host, access: Access, secrets: Collection[str]
+) -> Executor:
+    us = project.client, project.owner
+    if target.slurm:
+        return SlurmExecutor(host, target, *us, access.say, secrets=secrets)
+    return ProcessExecutor(host, target, *us, secrets=secrets)
+
+
+def open_hosts(project: Project, target: Target, access: Access) -> tuple[Host, ...]:
+    """Return how the machines of a target are reached."""
+    if not target.hosts:
+        return (LocalHost(),)
+    from cosmos_jobs.targets.hosts.ssh.host import SSHHost
+
+    return tuple(
+        SSHHost(
+            address,
+            connect_timeout_s=access.connect_timeout_s,
+            say=access.say,
+            identity=project.identity,
+        )
+        for address in target.hosts
+    )
+
+
+class Fleet:
+    """The machines of a project's targets, each opened once, when it is first needed."""
+
+    def __init__(self, project: Project, access: Access) -> None:
+        self._project = project
+        self._access = access
+        self._sites: dict[str, tuple[Site, ...]] = {}
+
+    def of(self, target: str) -> tuple[Site, ...]:
+        """Return the machines of a target; HostError when the project no longer has it."""
+        if target not in self._sites:
+            found = self._project.targets.get(target)
+            if found is None:
+                raise HostError(
+                    f"the target `{target}` is no longer in cosmos-jobs.yaml, but runs wait there",
+                    hint=GIVE_UP,
+                )
+            self._sites[target] = open_sites(self._project, found, self._access)
+        return self._sites[target]
+
+    def site_of(self, batch: Batch) -> Site | None:
+        """Return the machine that has a batch; None while it is any of several."""
+        sites = self.of(batch.target)
+        if not batch.host:
+            return sites[0] if len(sites) == 1 else None
+        for site in sites:
+            if site.name == batch.host:
+                return site
+        raise HostError(
+            f"`{batch.host}` is no longer a host of `{batch.target}`, but runs are there",
+            hint=GIVE_UP,
+        )
+
+    def all(self) -> tuple[Site, ...]:
+        """Return the machines that were needed so far."""
+        return tuple(site for sites in self._sites.values() for site in sites)
+
+    def leave(self, site: Site, error: HostError, *, silent: bool) -> None:
+        """Give a machine nothing more, and say why; until it answers again, if it is `silent`."""
+        # Where there is no other machine, it is what the whole command ends with.
+        if site.trouble is None and len(self.of(site.target.name)) > 1:
+            self._access.say(error.message)
+        site.trouble = error
+        site.is_silent = silent
+
+    def welcome(self, site: Site) -> None:
+        """Note that a machine has answered."""
+        if site.is_silent:
+            site.trouble, site.is_silent = None, False
+
+    async def close(self) -> None:
+        """Let go of all machines."""
+        for site in self.all():
+            await site.host.close()

@@ -1,0 +1,114 @@
+"""Errands: batches without runs, whose work on a machine leaves text in place of videos."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+
+from cosmos_jobs.config.project import Project
+from cosmos_jobs.core.batch import Batch, Life, Setup, Status
+from cosmos_jobs.core.errand import Errand
+from cosmos_jobs.errors import EngineError, HostError
+from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.fleet import Access, Site, open_sites
+from cosmos_jobs.targets.hosts.base import Upload
+
+PAUSE_S = (0.1, 2.0)
+"""Between two looks at a machine: at first, and later."""
+
+MAX_TRIES = 20
+_LAST_LINES = 3
+
+
+async def send(project: Project, errand: Errand, connect_timeout_s: float) -> str:
+    """Do an errand on the first machine of its target that answers, and return its answer.
+
+    What this or another client has begun of the same work is joined, what is
+    done is read: whoever was interrupted goes on. Raises HostError when no
+    machine answers or one cannot do it, EngineError when the target has not
+    the engine or the work leaves no answer.
+    """
+    target = project.named(errand.target)
+    target.installed(errand.engine)
+    access = Access(lambda line: None, connect_timeout_s)
+    sites = open_sites(project, target, access)
+    try:
+        for number, site in enumerate(sites):
+            try:
+                return await _done(project, site, errand)
+            except HostError:
+                if number == len(sites) - 1:
+                    raise
+    finally:
+        for site in sites:
+            await site.host.close()
+    raise HostError(f"the target `{target.name}` has no machine")
+
+
+async def _done(project: Project, site: Site, errand: Errand) -> str:
+    for attempt in range(MAX_TRIES):
+        batch = _batch(errand, attempt)
+        status = (await site.executor.poll([batch.id]))[batch.id]
+        is_new = status.life is Life.ABSENT
+        if is_new:
+            await site.executor.submit([await _order(project, site, errand, batch)])
+        status = await _end(site, batch, status)
+        texts = (await site.executor.read({batch.id: [errand.answer]})).get(batch.id, {})
+        if status.life is Life.EXITED and status.exit_code == 0 and errand.answer in texts:
+            await site.executor.release([batch.id])
+            return texts[errand.answer]
+        if is_new:
+            raise EngineError(
+                f"{errand.engine} left no answer on {site.name}: {_why(status)}",
+                hint=f"its log is {site.target.root}/batches/{batch.id}/log",
+            )
+    raise EngineError(f"{errand.engine} left no answer on {site.name} {MAX_TRIES} times")
+
+
+def _batch(errand: Errand, attempt: int) -> Batch:
+    """Return the batch of an errand: the same work has the same id on every machine."""
+    digest = hashlib.sha256(f"{errand.key} {attempt}".encode()).hexdigest()[:16]
+    # It has no runs: nobody takes it for one that made videos.
+    return Batch(f"ba_{digest}", errand.engine, errand.target, ())
+
+
+async def _order(project: Project, site: Site, errand: Errand, batch: Batch) -> Order:
+    target, installation = site.target, site.target.installed(errand.engine)
+    places = {
+        sha256: f"{target.root}/inputs/{sha256}{path.suffix}"
+        for sha256, path in errand.files.items()
+    }
+    uploads = [Upload(path, places[sha256], sha256) for sha256, path in errand.files.items()]
+    wrong = await site.host.put(uploads) if uploads else {}
+    present = {sha256: place for sha256, place in places.items() if place not in wrong}
+    folder = f"{target.root}/batches/{batch.id}"
+    setup = Setup(
+        target.python(errand.engine),
+        f"{target.root}/cache",
+        folder,
+        installation.path,
+        target.gpus_per_batch if target.gpus else 1,
+    )
+    secrets: Mapping[str, str] = project.secrets(installation)
+    command = errand.command(setup, present)
+    return Order(
+        batch, command, installation, secrets=secrets, limit_s=errand.limit_s, inputs=places
+    )
+
+
+async def _end(site: Site, batch: Batch, status: Status) -> Status:
+    pause, longest = PAUSE_S
+    while status.life in (Life.ABSENT, Life.RUNNING):
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, longest)
+        status = (await site.executor.poll([batch.id]))[batch.id]
+    return status
+
+
+def _why(status: Status) -> str:
+    if status.fault:
+        return status.fault
+    said = " / ".join(status.log.strip().splitlines()[-_LAST_LINES:])
+    code = "" if status.exit_code is None else f" with exit code {status.exit_code}"
+    return f"it ended{code}" + (f": {said}" if said else "")

@@ -1,0 +1,100 @@
+"""Executors of every kind, driven batch by batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cosmos_jobs.config.project import Installation, Slurm, Target
+from cosmos_jobs.core.batch import Batch, Command, Life, Status
+from cosmos_jobs.targets.executors.base import Executor, Order
+from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.executors.slurm.executor import SlurmExecutor
+from cosmos_jobs.targets.hosts.base import Host
+
+Value = TypeVar("Value")
+
+BATCH = Batch("ba_0000000000000001", "any", "gpu", ("rs_0000000000000001",))
+SECOND = Batch("ba_0000000000000002", "any", "gpu", ("rs_0000000000000002",))
+AGAIN = Batch("ba_0000000000000003", "any", "gpu", BATCH.runs)
+"""Another batch with the same run."""
+
+
+class Bench:
+    """An executor with what a test asks of it, and that of a colleague, on the same machine."""
+
+    def __init__(self, host: Host, root: Path, slurm: Slurm | None = None, **settings: Any) -> None:
+        self.root = root
+        self.folder = root / "batches" / BATCH.id
+        self._host = host
+        self._runner = asyncio.Runner()
+        ours, theirs = ("ann@here", "owner1"), ("bob@there", "owner2")
+        self.executor: Executor
+        self.colleague: Executor
+        self.said: list[str] = []
+        target = Target("gpu", str(root), slurm=slurm, **settings)
+        if slurm:
+            self.executor = SlurmExecutor(host, target, *ours, self.said.append)
+            self.colleague = SlurmExecutor(host, target, *theirs)
+        else:
+            self.executor = ProcessExecutor(host, target, *ours, kill_grace_s=1)
+            self.colleague = ProcessExecutor(host, target, *theirs, kill_grace_s=1)
+
+    def run(self, work: Coroutine[Any, Any, Value]) -> Value:
+        return self._runner.run(work)
+
+    def close(self) -> None:
+        folders = self.root.glob("batches/ba_*")
+        self.run(self.executor.cancel([each.name for each in folders]))
+        self.quit()
+
+    def quit(self) -> None:
+        """Let go of the machine; what runs there goes on."""
+        self.run(self._host.close())
+        self._runner.close()
+
+    def submit(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
+        self.order(Command(argv, {}, env or {}))
+
+    def order(
+        self,
+        command: Command,
+        installation: Installation | None = None,
+        *,
+        batch: Batch = BATCH,
+        **more: Any,
+    ) -> None:
+        order = Order(batch, command, installation or Installation(), **more)
+        self.run(self.executor.submit([order]))
+
+    def poll(self, batch: Batch = BATCH) -> Status:
+        return self.run(self.executor.poll([batch.id]))[batch.id]
+
+    def cancel(self) -> None:
+        self.run(self.executor.cancel([BATCH.id]))
+
+    def wait(self, met: Callable[[Status], object], batch: Batch = BATCH) -> Status:
+        deadline = time.monotonic() + 60
+        while not met(status := self.poll(batch)):
+            assert time.monotonic() < deadline, status
+            time.sleep(0.05)
+        return status
+
+    def ended(self, batch: Batch = BATCH) -> Status:
+        return self.wait(lambda status: status.life is Life.EXITED, batch)
+
+
+def living(words: str) -> Sequence[str]:
+    """Return the processes that have `words` on their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if words in command:
+            found.append(command)
+    return found

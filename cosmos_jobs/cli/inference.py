@@ -15,7 +15,7 @@ from cosmos_jobs.cli.jobs import Options, conclude, perform, show
 from cosmos_jobs.config import schema
 from cosmos_jobs.core.run import CONTROLS
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.jobs import asked
+from cosmos_jobs.jobs import arguments
 
 SHORTHANDS = {
     "num_steps": ("--steps", "Denoising steps; more are slower and finer."),
@@ -172,4 +172,4 @@ def _params(given: dict[str, str], others: Iterable[str], engine: str) -> dict[s
             raise UsageError(f"`{name}` is given twice: by {option} and by --param")
         found[name] = value
     contract = schema.contract(engine)
-    return {name: asked.value(value, name, contract) for name, value in found.items()}
+    return {name: arguments.value(value, name, contract) for name, value in found.items()}

@@ -1,1 +1,1 @@
-"""cosmos-jobs.yaml, JSON Schemas, and what a YAML text means before it means a job."""
+"""The project's settings, the schemas of our files, and YAML text as plain values."""

@@ -1,26 +1,24 @@
-"""A YAML text and a JSON Schema to plain values of the right shape, and their problems."""
+"""A file's text → plain values of the shape that a schema says, and what has another shape.
+
+Two passes: YAML (`yaml`) and the shape (`violations`). What the first refused is left
+out for the second, so that each mistake is reported once and every mistake at the
+first try.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from cosmos_jobs.config import schema, yaml
+from cosmos_jobs.config import schema, violations, yaml
+from cosmos_jobs.config.document import MAX_PROBLEMS, Document, too_many_problems
+from cosmos_jobs.config.violations import Fault
 from cosmos_jobs.core.diagnostics import Diagnostic, Locator, Severity, Where
 
-
-def parse_mapping(
-    data: bytes, path: str, schema_name: str
-) -> tuple[dict[str, Any] | None, Locator, tuple[Diagnostic, ...]]:
-    """Return the plain values of a file that must satisfy the schema `schema_name`.
-
-    The values are None exactly when there is an error.
-    """
-    value, document, found = read_mapping(data, path, schema_name)
-    return (None if found else value), document, found
+_Values: TypeAlias = dict[str, Any]
 
 
-def read_mapping(
+def read(
     data: bytes, path: str, schema_name: str
 ) -> tuple[dict[str, Any] | None, Locator, tuple[Diagnostic, ...]]:
     """Return what of a file satisfies the schema `schema_name`, and its problems.
@@ -29,24 +27,24 @@ def read_mapping(
     meaning of the rest can be judged too.
     """
     document, problems = yaml.read(data, path)
-    value, found = mapping(document, problems, schema_name)
+    value, found = shaped(document, problems, schema_name)
     return value, document, settled(found)
 
 
-def mapping(
-    document: yaml.Document, problems: Sequence[Diagnostic], schema_name: str
-) -> tuple[dict[str, Any] | None, list[Diagnostic]]:
+def shaped(
+    document: Document, problems: Sequence[Diagnostic], schema_name: str
+) -> tuple[_Values | None, list[Diagnostic]]:
     """Return what of the document has the right shape, and its problems so far."""
     value = document.value
     if not isinstance(value, dict):
         return None, list(problems) or [_not_a_mapping(document, value)]
     if wrong_version := _wrong_version(document, value):
         return None, [wrong_version]
-    faults = schema.faults(value, schema.load(schema_name), document)
+    faults = violations.faults(value, schema.load(schema_name), document)
     found = list(problems)
-    if len(faults) + len(found) >= yaml.MAX_PROBLEMS:
+    if len(faults) + len(found) >= MAX_PROBLEMS:
         found += [one.diagnostic for one in faults]
-        return None, [*found, yaml.too_many_problems(document.path)]
+        return None, [*found, too_many_problems(document.path)]
     # The engine's own schema knows better which parameters there are.
     found += [one.diagnostic for one in faults if not _is_unknown_parameter(one)]
     spoilt = [one.at for one in faults if one.at is not None and not _is_unknown_parameter(one)]
@@ -54,7 +52,7 @@ def mapping(
     return (kept if isinstance(kept, dict) else {}), found
 
 
-def _not_a_mapping(document: yaml.Document, value: object) -> Diagnostic:
+def _not_a_mapping(document: Document, value: object) -> Diagnostic:
     if value is None:
         hint = "start with `version: 1`"
         return document.diagnostic((), "empty-file", "the file is empty", hint=hint)
@@ -62,7 +60,7 @@ def _not_a_mapping(document: yaml.Document, value: object) -> Diagnostic:
     return document.diagnostic((), "not-a-mapping", message, hint="start with `version: 1`")
 
 
-def _wrong_version(document: Locator, value: dict[str, Any]) -> Diagnostic | None:
+def _wrong_version(document: Locator, value: _Values) -> Diagnostic | None:
     version = value.get("version")
     if isinstance(version, bool) or not isinstance(version, int | float) or version == 1:
         return None
@@ -71,7 +69,7 @@ def _wrong_version(document: Locator, value: dict[str, Any]) -> Diagnostic | Non
     return document.diagnostic(("version",), "unsupported-version", message, hint=hint)
 
 
-def _is_unknown_parameter(fault: schema.Fault) -> bool:
+def _is_unknown_parameter(fault: Fault) -> bool:
     match fault.at if fault.diagnostic.code == "unknown-key" else None:
         case ("params", _):
             return True
@@ -114,4 +112,4 @@ def settled(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
             repeated = places.setdefault(one.span, one.code) != one.code
         if one.span is None or not repeated:
             settled.append(one)
-    return tuple(sorted(dict.fromkeys(settled), key=schema.position))
+    return tuple(sorted(dict.fromkeys(settled), key=violations.position))

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cosmos_jobs.config import schema, target_rules
-from cosmos_jobs.config.mapping import read_mapping
+from cosmos_jobs.config import mapping, target_rules, violations
 from cosmos_jobs.core import redaction
 from cosmos_jobs.errors import EngineError, InvalidFiles, UsageError
 
@@ -335,7 +334,7 @@ def load(root: Path) -> Project:
 
 def parse(data: bytes, root: Path) -> Project:
     """Return the settings in `data`; raise InvalidFiles with every problem of the file."""
-    settings, locator, found = read_mapping(data, FILE, "project")
+    settings, locator, found = mapping.read(data, FILE, "project")
     settings = settings or {}
     written = {target_rules.LOCAL: {}, **settings.get("targets", {})}
     target = settings.get("target", target_rules.LOCAL)
@@ -348,7 +347,7 @@ def parse(data: bytes, root: Path) -> Project:
     enhancers = settings.get("enhancers", {})
     found += tuple(target_rules.enhancer_problems(enhancers, written, locator))
     if found:
-        shown = map(target_rules.without_secrets, sorted(found, key=schema.position))
+        shown = map(target_rules.without_secrets, sorted(found, key=violations.position))
         raise InvalidFiles(f"{FILE} is invalid", tuple(shown))
     made = {name: _target(name, each or {}, root) for name, each in written.items()}
     return Project(

@@ -55,6 +55,6 @@ def _contents() -> dict[str, bytes]:
 
 
 def _samples() -> Path:
-    """Return the folder of samples: in the wheel beside this file, else the repository."""
+    """Return the folder of samples: in the wheel beside the packages, else the repository."""
     packaged = Path(__file__).parents[1] / "samples"
     return packaged if packaged.is_dir() else Path(__file__).parents[2]

@@ -12,13 +12,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cosmos_jobs.core.diagnostics import Diagnostic, Severity, Span, Where
+from cosmos_jobs.config import scalars
+from cosmos_jobs.config.document import (
+    LINE_BREAK,
+    MAX_PROBLEMS,
+    Document,
+    Node,
+    shortened,
+    too_many_problems,
+)
+from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.core.run import Scalar
 
 if TYPE_CHECKING:
@@ -34,15 +42,7 @@ _TOO_DEEP = (
 MAX_VALUES = 500_000
 MAX_EXPANDED = 500_000
 """Values that aliases may repeat in all; 64 characters of text count as one more."""
-MAX_INTEGER = 2**53 - 1
-MIN_FLOAT, MAX_FLOAT = 1e-5, 1e15
 MAX_BAD_CHARACTERS = 20
-MAX_PROBLEMS = 1_000
-"""Problems of one file that are reported; nobody reads more, and each takes time."""
-
-Value: TypeAlias = "Scalar | list[Any] | dict[str, Any]"
-
-_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _NOT_TEXT = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -53,18 +53,6 @@ _WIDE_ENCODINGS = (
     (b"\xfe\xff", "UTF-16"),
 )
 
-_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
-_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_WORDS: Mapping[str, Scalar] = {
-    "": None,
-    "~": None,
-    **dict.fromkeys(("null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_NUMBER_START = frozenset("+-.0123456789")
 _CORE = "tag:yaml.org,2002:"
 _SCALAR_TYPES: Mapping[str, tuple[type, ...]] = {
     "null": (type(None),),
@@ -82,140 +70,6 @@ _SYNTAX_HELP = (
     ("did not find expected '-' indicator", "align the items of the list"),
     ("unexpected end of stream", "a quote or a bracket is not closed"),
 )
-
-
-# --- what a reader gets -------------------------------------------------------------------
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """One value of the text: lines and columns count from 0, `text` is a scalar as written."""
-
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-    value: Value
-    text: str = ""
-    plain: bool = False
-    entries: Mapping[str, tuple[Node, Node]] | None = None
-    items: tuple[Node, ...] | None = None
-    size: int = 1
-
-
-class Document:
-    """A parsed text: its plain `value`, and where everything in it stands (a Locator)."""
-
-    def __init__(self, path: str, text: str, root: Node | None = None) -> None:
-        self.path = path
-        self._text = text
-        self._root = root
-
-    @property
-    def value(self) -> Value:
-        """The whole text as plain values; None when it could not be read."""
-        return None if self._root is None else self._root.value
-
-    def diagnostic(
-        self,
-        at: Where,
-        code: str,
-        message: str,
-        *,
-        key: bool = False,
-        hint: str = "",
-        note: str = "",
-        severity: Severity = Severity.ERROR,
-    ) -> Diagnostic:
-        """Return a diagnostic at the value (or, with `key`, the key) of path `at`."""
-        node = self._find(at, key=key)
-        span = None if node is None else self._span(node)
-        return self._build(span, code, message, hint, note, severity)
-
-    def within(
-        self, at: Where, part: str, nth: int, code: str, message: str, *, hint: str = ""
-    ) -> Diagnostic:
-        """Return an error at the `nth` (from 0) occurrence of `part` in the text at `at`.
-
-        Where `part` is not in the source as it stands, because of escapes or line
-        folding, the whole value is shown.
-        """
-        node = self._find(at, key=False)
-        span = None if node is None else self._part(node, part, nth) or self._span(node)
-        return self._build(span, code, message, hint, "", Severity.ERROR)
-
-    def at_node(
-        self, node: Node, code: str, message: str, *, hint: str = "", note: str = ""
-    ) -> Diagnostic:
-        """Return an error at a node, also one that is not (yet) part of the document."""
-        return self._build(self._span(node), code, message, hint, note, Severity.ERROR)
-
-    def at_line(
-        self, line: int, column: int, code: str, message: str, hint: str = ""
-    ) -> Diagnostic:
-        """Return an error at one character of the text, counted from 0."""
-        node = Node(line, column, line, column + 1, None)
-        return self.at_node(node, code, message, hint=hint)
-
-    def line(self, number: int) -> str:
-        """Return one line of the text, counted from 0; "" beyond its end."""
-        return self._lines[number] if number < len(self._lines) else ""
-
-    def text(self, at: Where) -> str:
-        """Return the scalar at `at` as it is written: `1e3` stays `1e3`."""
-        node = self._find(at, key=False)
-        return "" if node is None else node.text
-
-    def cut_at(self, at: Where) -> str:
-        """Return the comment that ends an unquoted text after a single blank, else "".
-
-        Two blanks or more before `#` are how people write a comment on purpose.
-        """
-        node = self._find(at, key=False)
-        if node is None or not node.plain:
-            return ""
-        found = re.match(r"[ \t](#.*)", self.line(node.end_line)[node.end_column :])
-        return found[1] if found else ""
-
-    @cached_property
-    def _lines(self) -> list[str]:
-        return _LINE_BREAK.split(self._text)
-
-    def _find(self, at: Where, *, key: bool) -> Node | None:
-        """Return the node at `at`; where there is none, its nearest parent."""
-        node = self._root
-        for depth, step in enumerate(at):
-            if node is None:
-                return None
-            last = depth == len(at) - 1
-            if node.entries is not None and isinstance(step, str) and step in node.entries:
-                node = node.entries[step][0 if key and last else 1]
-            elif node.items is not None and isinstance(step, int) and step < len(node.items):
-                node = node.items[step]
-            else:
-                return node
-        return node
-
-    def _span(self, node: Node) -> Span:
-        line = self.line(node.line)
-        last = len(line.rstrip()) if node.end_line > node.line else node.end_column
-        return Span(node.line + 1, node.column + 1, max(last, node.column + 1) + 1)
-
-    def _part(self, node: Node, part: str, nth: int) -> Span | None:
-        for number in range(node.line, min(node.end_line, len(self._lines) - 1) + 1):
-            start = node.column if number == node.line else 0
-            for found in re.finditer(re.escape(part), self.line(number)[start:]):
-                if nth == 0:
-                    column = start + found.start() + 1
-                    return Span(number + 1, column, column + len(part))
-                nth -= 1
-        return None
-
-    def _build(
-        self, span: Span | None, code: str, message: str, hint: str, note: str, severity: Severity
-    ) -> Diagnostic:
-        source = "" if span is None else self.line(span.line - 1)
-        return Diagnostic(code, message, self.path, span, source, hint, note, severity)
 
 
 def read(data: bytes, path: str) -> tuple[Document, tuple[Diagnostic, ...]]:
@@ -253,13 +107,13 @@ def _not_utf8(data: bytes, path: str, error: UnicodeDecodeError) -> Diagnostic:
     bad = data[error.start]
     before = data[: error.start].removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     document = Document(path, before + "\N{REPLACEMENT CHARACTER}")
-    *lines, last = _LINE_BREAK.split(before)
+    *lines, last = LINE_BREAK.split(before)
     return document.at_line(
         len(lines),
         len(last),
         "not-utf8",
         f"byte 0x{bad:02x} is not UTF-8",
-        "save the file as UTF-8",
+        hint="save the file as UTF-8",
     )
 
 
@@ -268,11 +122,11 @@ def _control_characters(document: Document, text: str) -> Iterator[Diagnostic]:
     for count, found in enumerate(_NOT_TEXT.finditer(text)):
         if count == MAX_BAD_CHARACTERS:
             return
-        *lines, last = _LINE_BREAK.split(text[: found.start()])
+        *lines, last = LINE_BREAK.split(text[: found.start()])
         name = "a NUL byte" if found[0] == "\0" else f"the control character U+{ord(found[0]):04X}"
         hint = "remove it; is this a text file?"
         yield document.at_line(
-            len(lines), len(last), "control-character", f"{name} in the text", hint
+            len(lines), len(last), "control-character", f"{name} in the text", hint=hint
         )
 
 
@@ -463,36 +317,12 @@ class _Builder:
             self._problem(node, "bad-tag", message, "remove the tag")
 
     def _resolve(self, node: Node, text: str) -> Scalar:
-        """Return the value of an unquoted text by the core schema of YAML 1.2."""
-        if text in _WORDS:
-            return _WORDS[text]
-        if text[0] not in _NUMBER_START:
+        """Return what an unquoted text means; the text itself where that is a mistake."""
+        try:
+            return scalars.meaning(text)
+        except scalars.Mistake as mistake:
+            self._problem(node, mistake.code, mistake.message, mistake.hint)
             return text
-        if _NOT_FINITE.fullmatch(text):
-            hint = f'write a finite number, or `"{text}"` for the text'
-            self._problem(node, "not-finite", f"`{text}` is not a finite number", hint)
-            return text
-        if not (_INTEGER.fullmatch(text) or _FLOAT.fullmatch(text)):
-            return text
-        return self._number(node, text)
-
-    def _number(self, node: Node, text: str) -> Scalar:
-        if _LEADING_ZERO.match(text):
-            bare = text.lstrip("+-").lstrip("0") or "0"
-            plain = text[0].replace("+", "") + bare if text[0] in "+-" else bare
-            hint = f'write `{plain}` for the number, or `"{text}"` for the text'
-            self._problem(node, "leading-zero", f"`{text}` has a leading zero", hint)
-            return text
-        value = _parse_number(text)
-        if value is None:
-            message = f"`{shortened(text)}` is too large or too small a number"
-            hint = (
-                f"use 0, integers up to {MAX_INTEGER}, or decimals of {MIN_FLOAT:g} to"
-                f" {MAX_FLOAT:g}; quote it for a text"
-            )
-            self._problem(node, "number-range", message, hint)
-            return text
-        return value
 
     def _several_documents(self, event: Any) -> None:
         message = "a second document starts here; a file holds one"
@@ -508,9 +338,11 @@ class _Builder:
     def _duplicate(self, key: Node, first: Node) -> None:
         note = f"first defined at line {first.line + 1}, column {first.column + 1}"
         hint = "remove one of the two"
-        self._problem(key, "duplicate-key", f"duplicate key `{shortened(key.text)}`", hint, note)
+        self._problem(
+            key, "duplicate-key", f"duplicate key `{shortened(key.text)}`", hint, note=note
+        )
 
-    def _problem(self, node: Node, code: str, message: str, hint: str, note: str = "") -> None:
+    def _problem(self, node: Node, code: str, message: str, hint: str, *, note: str = "") -> None:
         if len(self.problems) == MAX_PROBLEMS:
             self.problems.append(too_many_problems(self._document.path))
             raise _Stop
@@ -528,7 +360,7 @@ class _Builder:
                 hint = (
                     "quote the text with ` #` in it: YAML takes the rest of the line as a comment"
                 )
-        self.problems.append(self._document.at_line(line, column, code, message, hint))
+        self.problems.append(self._document.at_line(line, column, code, message, hint=hint))
 
     def _explained(self, error: yaml.YAMLError, mark: Mark | None) -> tuple[str, str, str]:
         """Return code, message and hint of a syntax error."""
@@ -542,35 +374,6 @@ class _Builder:
         return "yaml-syntax", f"this is not YAML: {problem}", next(hints, "")
 
 
-def too_many_problems(path: str, severity: Severity = Severity.ERROR) -> Diagnostic:
-    """Return the diagnostic that ends a list of MAX_PROBLEMS."""
-    message = f"more than {MAX_PROBLEMS:,} problems; the others are not shown"
-    hint = "correct these first"
-    return Diagnostic("too-many-problems", message, path, hint=hint, severity=severity)
-
-
 def _node(event: Any) -> Node:
     start, end = event.start_mark, event.end_mark
-    return Node(start.line, start.column, end.line, end.column, None)
-
-
-def _parse_number(text: str) -> int | float | None:
-    """Return the number, or None when it cannot be written in one way only.
-
-    Within these ranges every JSON writer prints the same digits, so a run's id
-    does not depend on who computed it.
-    """
-    if len(text) > 400:
-        return None
-    if _INTEGER.fullmatch(text):
-        integer = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-        return integer if abs(integer) <= MAX_INTEGER else None
-    number = float(text)
-    if number == 0:
-        return 0.0
-    return number if MIN_FLOAT <= abs(number) < MAX_FLOAT else None
-
-
-def shortened(text: str) -> str:
-    """Return `text` for a message: at most 60 characters of it."""
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return Node(start.line, start.column, end.line, end.column)

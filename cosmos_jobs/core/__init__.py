@@ -1,1 +1,1 @@
-"""The values that flow through cosmos-jobs, and the words they are told in."""
+"""Values and words that everything else uses."""

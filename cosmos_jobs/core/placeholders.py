@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-
-from cosmos_jobs.core.diagnostics import Unusable
+from dataclasses import dataclass
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bad>\{[^{}]*\}|[{}])")
 
@@ -14,6 +13,32 @@ _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bad>\{[
 def normalised(text: str) -> str:
     """Return `text` in NFC and without trailing white space, as it enters a run's identity."""
     return unicodedata.normalize("NFC", text).rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class BadText:
+    """Why a text cannot be a prompt's; `what` continues a sentence about it."""
+
+    code: str
+    what: str
+    hint: str
+
+
+def checked(text: str) -> str | BadText:
+    """Return the text of a prompt as it enters runs, or why it cannot be one."""
+    # An editor's or git's choice of line ends must not make another prompt.
+    text = normalised(text.replace("\r\n", "\n"))
+    if not text:
+        return BadText("empty-prompt", "is empty", "write the prompt into it")
+    for number, line in enumerate(text.split("\n"), start=1):
+        for character in line:
+            if unicodedata.category(character) == "Cc" and character != "\t":
+                return BadText(
+                    "control-character",
+                    f"has the control character U+{ord(character):04X} in line {number}",
+                    "remove it",
+                )
+    return text
 
 
 def placeholders(text: str) -> tuple[str, ...]:
@@ -50,20 +75,3 @@ def _replacement(match: re.Match[str], values: Mapping[str, str]) -> str:
     if name := match["name"]:
         return values[name]
     return match["bad"] or match[0][0]
-
-
-def checked(text: str) -> str | Unusable:
-    """Return the text of a prompt as it enters runs, or why it cannot be one."""
-    # An editor's or git's choice of line ends must not make another prompt.
-    text = normalised(text.replace("\r\n", "\n"))
-    if not text:
-        return Unusable("empty-prompt", "is empty", "write the prompt into it")
-    for number, line in enumerate(text.split("\n"), start=1):
-        for character in line:
-            if unicodedata.category(character) == "Cc" and character != "\t":
-                return Unusable(
-                    "control-character",
-                    f"has the control character U+{ord(character):04X} in line {number}",
-                    "remove it",
-                )
-    return text

@@ -72,6 +72,4 @@ class Run:
 
 
 RUN = "run"
-
-
-"""The input of such a prompt: the run whose output it works on, as its content is not known yet."""
+"""The input of a prompt that works on a run's output: its id, as the content is not known yet."""

@@ -38,6 +38,11 @@ _KINDS: Mapping[str, Callable[[EnhancerSettings, Messenger], Enhancer]] = {
 }
 
 
+def enhancer_of(project: Project, wanted: str, messenger: Messenger) -> Enhancer:
+    """Return the enhancer NAME or NAME:MODEL, or the project's own; EngineError for none."""
+    return get(project.enhancing(wanted), messenger)
+
+
 def get(settings: EnhancerSettings, messenger: Messenger) -> Enhancer:
     """Return the enhancer of a project's settings.
 
@@ -67,8 +72,3 @@ def get(settings: EnhancerSettings, messenger: Messenger) -> Enhancer:
             hint=f"it comes from the package {found[settings.kind].dist}",
         ) from error
     return enhancer
-
-
-def enhancer_of(project: Project, wanted: str, messenger: Messenger) -> Enhancer:
-    """Return the enhancer NAME or NAME:MODEL, or the project's own; EngineError for none."""
-    return get(project.enhancing(wanted), messenger)

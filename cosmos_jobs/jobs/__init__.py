@@ -1,1 +1,1 @@
-"""A job file to prompts and runs."""
+"""A job file to prompts and runs; jobs without a file, and job files of runs."""

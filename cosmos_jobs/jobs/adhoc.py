@@ -14,12 +14,12 @@ from cosmos_jobs.config.project import ENGINE, Project
 from cosmos_jobs.core import identity, naming
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity, Unusable
 from cosmos_jobs.core.job import Desired, Expansion, Job, JobSpec, Limits, Source, VideoSource
-from cosmos_jobs.core.placeholders import checked
+from cosmos_jobs.core.placeholders import BadText, checked
 from cosmos_jobs.core.record import PromptRecord, Record, State
 from cosmos_jobs.core.run import IMAGE_SUFFIXES, ROLES, RUN, InputFile, Prompt, Run, Scalar
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.jobs import asked, inputs, load, upscale
+from cosmos_jobs.jobs import arguments, inputs, load, notes, upscale
 
 PLACE = "upscaled"
 
@@ -54,7 +54,7 @@ def prompt(
     wanted = replace(_spec("", project.engine, project.target), videos={name: given})
     read, problems = inputs.resolve(wanted, project.root, cache)
     cache.save()
-    asked.refuse(problems)
+    arguments.refuse(problems)
     files = read.videos[name]
     made = identity.prompt(words, without, {role: one.sha256 for role, one in files.items()})
     return Source(made, "", name, files)
@@ -72,7 +72,7 @@ def _words(text: str, what: str, *, empty: bool = False) -> str:
     if empty and not text.strip():
         return ""
     found = checked(text.strip())
-    if isinstance(found, Unusable):
+    if isinstance(found, BadText):
         hint = "say what the video shows" if found.code == "empty-prompt" else found.hint
         raise UsageError(f"{what} {found.what}", hint=hint)
     return found
@@ -125,7 +125,7 @@ class Inference:
         with what the engine refuses.
         """
         read, problems = inputs.resolve(self._spec, self._project.root, self._digests)
-        asked.refuse(problems)
+        arguments.refuse(problems)
         params = {name: values[0] for name, values in self._spec.params.items()}
         files = {
             one.parameter: read.files[one.path]
@@ -137,10 +137,10 @@ class Inference:
         self._digests.save()
         self._refuse_images(sources.values())
         expansion = Expansion(sources, tuple(self._runs(sources.values(), params, files)))
-        noted = tuple(load.noted(self._spec, expansion))
-        asked.refuse(noted)
+        noted = tuple(notes.noted(self._spec, expansion))
+        arguments.refuse(noted)
         told = (*problems, *noted, *self._changed(sources.values()))
-        return Job(self._spec, target, expansion), asked.plain(told)
+        return Job(self._spec, target, expansion), arguments.plain(told)
 
     def _looked_at(self, prompts: Sequence[PromptRecord]) -> Iterator[Source]:
         """Yield the prompts as sources, their files as they are now."""

@@ -12,8 +12,9 @@ from cosmos_jobs.core.diagnostics import Diagnostic, Severity
 from cosmos_jobs.core.record import Record, State
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import AnswerIsNo
-from cosmos_jobs.jobs import expand, export_text, inputs, load, parse
+from cosmos_jobs.jobs import expand, export_text, inputs, parse
 from cosmos_jobs.jobs.export_text import Part
+from cosmos_jobs.jobs.notes import noted
 
 SHOWN = 10
 
@@ -104,7 +105,7 @@ def _read_back(
         expansion, problems = expand.expand(job, found, schema.contract(job.engine))
         why = _said(problems)
     if expansion is not None and not why:
-        why = _said(load.noted(job, expansion))
+        why = _said(noted(job, expansion))
     asked = {each.run.id for each in expansion.runs} if expansion and not why else set()
     lost = [each for each in part.ids if each not in asked]
     reasons = {each: why or _changed(project, known, each, digests) for each in lost}

@@ -1,4 +1,4 @@
-"""Runs as job files: what `exports` writes once it has read it back."""
+"""Runs as job files: what `export` writes once it has read it back."""
 
 from __future__ import annotations
 

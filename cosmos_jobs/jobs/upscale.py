@@ -7,7 +7,10 @@ from dataclasses import replace
 
 from cosmos_jobs.config import schema
 from cosmos_jobs.core import identity
-from cosmos_jobs.core.run import InputFile, Prompt, Run, Scalar
+from cosmos_jobs.core.job import Desired, Expansion, Source, Upscale
+from cosmos_jobs.core.run import RUN, InputFile, Prompt, Run, Scalar
+from cosmos_jobs.jobs.labels import untaken
+from cosmos_jobs.jobs.matrix import Matrix
 
 UPSCALER = "transfer1"
 """The engine whose 4K model works on the outputs of every real one."""
@@ -33,7 +36,7 @@ def upscaled(
     return prompt, identity.run(prompt.id, contract, {}, params)
 
 
-def output(color: InputFile, run: Run) -> InputFile:
+def _output(color: InputFile, run: Run) -> InputFile:
     """Return a run's color video with the frames and frames per second of the run's output."""
     most = run.params.get("max_frames")
     frames = color.frames if most is None else min(color.frames, int(most))
@@ -49,3 +52,26 @@ def _fps(fps: float, run: Run) -> float:
             # Cut, not rounded: 29.97 becomes 29 (COSMOS.md 2.4).
             return int(fps)
     return fps
+
+
+def behind(
+    matrix: Matrix, made: Expansion, upscale: Upscale, taken: Mapping[str, set[str]]
+) -> Expansion:
+    """Return the runs, each with one behind it that upscales its output; labels are `taken`."""
+    real = matrix.contract.engine != "preview"
+    sources = dict(made.prompts)
+    runs: list[Desired] = []
+    for each in made.runs:
+        source = made.prompts[each.run.prompt_id]
+        output = _output(source.files["color"], each.run)
+        if output.frames == 1:
+            message = f"`{each.place}` makes an image, and images are not upscaled"
+            matrix.problem(("upscale",), "image-upscale", message, "remove `upscale`")
+            break
+        words, inputs = upscale.prompt or source.prompt.text, {RUN: each.run.id}
+        prompt, run = upscaled(words, inputs, upscale.weight, output.fps, real=real)
+        label = untaken(f"{each.label}-4k", taken[each.prompt], run)
+        sources[prompt.id] = Source(prompt, each.prompt, source.video, {"color": output})
+        larger = Desired(run, each.job, each.prompt, label, after=each.run.id, awaits=each.awaits)
+        runs += [each, larger]
+    return Expansion(sources, tuple(runs))

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cosmos_jobs import enhancers
 from cosmos_jobs.config import schema
 from cosmos_jobs.core import identity
 from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
@@ -16,7 +17,6 @@ from cosmos_jobs.core.job import Detailer, Enhanced
 from cosmos_jobs.core.record import Enhancement, PromptRecord
 from cosmos_jobs.core.run import RUN, Prompt
 from cosmos_jobs.core.snapshot import Snapshot
-from cosmos_jobs.enhancers import enhancer_of
 from cosmos_jobs.enhancers.base import Answer, Enhancer, Request
 from cosmos_jobs.errors import AnswerIsNo, CosmosJobsError, EngineError, UsageError
 from cosmos_jobs.operations.base import Base, wait
@@ -145,7 +145,7 @@ class Enhancing(Base):
             work = replace(errand, key=f"{errand.key} {fresh}")
             return wait(remote_task.send(self.project, work, connect_timeout_s))
 
-        made = enhancer_of(self.project, wanted, send)
+        made = enhancers.enhancer_of(self.project, wanted, send)
         return made, Detailer(made.name, self.project.enhancing(wanted).kind, made.settings)
 
     def _request(self, key: str, record: PromptRecord) -> Request:

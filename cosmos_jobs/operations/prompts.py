@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cosmos_jobs.config import project as projects
-from cosmos_jobs.config import schema
+from cosmos_jobs.config import schema, violations
 from cosmos_jobs.core import naming
 from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
 from cosmos_jobs.core.events import Event
@@ -17,7 +17,7 @@ from cosmos_jobs.core.job import Selection, Source
 from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record, State
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.jobs import adhoc, asked
+from cosmos_jobs.jobs import adhoc, arguments
 from cosmos_jobs.operations.base import unique, wait
 from cosmos_jobs.operations.flight import Flight
 from cosmos_jobs.operations.jobs import Hashing
@@ -208,7 +208,7 @@ class Prompts(Flight):
             raise UsageError("no prompt was named", hint="see them: cosmos-jobs list prompts")
         name = self._batch_name(batch_name, known)
         where = self.project.named(target or self.project.target).name
-        spec, warnings = asked.read(engine or self.project.engine, weights, params or {})
+        spec, warnings = arguments.read(engine or self.project.engine, weights, params or {})
         making = adhoc.Inference(self.project, known, replace(spec, target=where), name, hashing)
         job, noted = making.job(prompts, where)
         return self._planned(Selection((), where, force=force), (job,), (*warnings, *noted))
@@ -368,7 +368,7 @@ class Prompts(Flight):
         if name in ("", adhoc.INFERENCE):
             return adhoc.INFERENCE
         rule = schema.load("job")["properties"]["name"]
-        if not schema.fits(name, rule, rule):
+        if not violations.fits(name, rule, rule):
             raise UsageError(f"`{name}` cannot name a batch", hint=rule["x-hint"])
         path = known.jobs.get(name, "")
         if path and (self.project.root / path).exists():
@@ -381,7 +381,7 @@ class Prompts(Flight):
 
 def _check_name(name: str) -> None:
     rule = schema.load("job")["properties"]["prompts"]["propertyNames"]
-    if not schema.fits(name, rule, rule):
+    if not violations.fits(name, rule, rule):
         raise UsageError(f"`{name}` cannot name a prompt", hint=rule["x-hint"])
 
 

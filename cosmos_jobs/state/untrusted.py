@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from cosmos_jobs.artifacts import outputs
-from cosmos_jobs.config import schema
+from cosmos_jobs.config import schema, violations
 from cosmos_jobs.core import identity, naming, serialize
 from cosmos_jobs.core.batch import Batch
 from cosmos_jobs.core.job import Enhanced
@@ -223,7 +223,7 @@ def _is_place(job: str, place: str) -> bool:
 
 def _is_name(name: str) -> bool:
     rule = schema.load("job")["properties"]["prompts"]["propertyNames"]
-    return schema.fits(name, rule, rule)
+    return violations.fits(name, rule, rule)
 
 
 def _is_text(text: Any) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.jobs import git as git_changes
+from cosmos_jobs.jobs import git as changes
 
 
 class Repository:
@@ -62,7 +62,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def names(repository: Repository, ref: str = "main") -> set[str]:
-    found = git_changes.since(repository.root, ref).paths
+    found = changes.since(repository.root, ref).paths
     return {str(path.relative_to(repository.root)) for path in found}
 
 
@@ -117,7 +117,7 @@ def test_names_are_found_from_a_project_below_the_top_and_through_links(
     video = repository.write("clips/a/color.mp4", "other")
     (repository.root / "films" / "pier.mp4").symlink_to(video)
 
-    found = git_changes.since(tmp_path / "link" / "films", "main")
+    found = changes.since(tmp_path / "link" / "films", "main")
 
     assert found.of(tmp_path / "link" / "films" / "jobs" / "a.yaml")
     assert found.of(job)
@@ -144,7 +144,7 @@ def test_a_pointer_of_dvc_and_a_submodule_stand_for_what_is_in_them(
     inside.write("color.mp4", "other")
     inside.commit()
 
-    found = git_changes.since(repository.root, "HEAD")
+    found = changes.since(repository.root, "HEAD")
 
     assert found.of(repository.root / "sub" / "color.mp4")
     assert found.of(repository.root / "clips" / "b" / "color.mp4")
@@ -156,7 +156,7 @@ def test_a_pointer_of_dvc_and_a_submodule_stand_for_what_is_in_them(
 )
 def test_an_unknown_ref_is_refused_and_is_never_an_option(repository: Repository, ref: str) -> None:
     with pytest.raises(UsageError, match="git knows no commit"):
-        git_changes.since(repository.root, ref)
+        changes.since(repository.root, ref)
 
     assert not (repository.root / "x").exists()
 
@@ -184,7 +184,7 @@ def test_a_shallow_clone_is_told_how_to_get_the_rest(
     )
 
     with pytest.raises(UsageError, match="git knows no commit") as refused:
-        git_changes.since(tmp_path / "clone", first)
+        changes.since(tmp_path / "clone", first)
 
     assert "fetch-depth: 0" in refused.value.hint
 
@@ -194,7 +194,7 @@ def test_histories_with_nothing_in_common_are_refused(repository: Repository) ->
     repository.commit()
 
     with pytest.raises(UsageError, match="no commit in common"):
-        git_changes.since(repository.root, "main")
+        changes.since(repository.root, "main")
 
 
 def _nothing(folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -226,4 +226,4 @@ def test_where_git_knows_nothing_it_is_said(
     arrange(tmp_path, monkeypatch)
 
     with pytest.raises(UsageError, match=said):
-        git_changes.since(tmp_path, "main")
+        changes.since(tmp_path, "main")

@@ -18,7 +18,8 @@ from cosmos_jobs.core.job import Job
 from cosmos_jobs.core.run import InputFile, Run
 from cosmos_jobs.engines.preview.engine import PreviewEngine
 from cosmos_jobs.jobs import expand
-from cosmos_jobs.jobs import load as job_files
+from cosmos_jobs.jobs import load as jobfiles
+from cosmos_jobs.jobs.notes import noted
 from tests.integration.test_inputs import write_video
 from tests.support.examples import inputs, parsed
 
@@ -40,7 +41,7 @@ def load(
 ) -> tuple[Job | None, tuple[Diagnostic, ...]]:
     path = root / "x.yaml"
     path.write_text(text)
-    jobs, found = job_files.load(project.load(root), [str(path)], preview=preview)
+    jobs, found = jobfiles.load(project.load(root), [str(path)], preview=preview)
     return (jobs[0] if jobs else None), found
 
 
@@ -232,7 +233,7 @@ def test_a_hundred_thousand_runs_are_asked_about_once_and_fast(
     assert expansion is not None
     began = time.monotonic()
 
-    found = tuple(job_files.noted(job, expansion))
+    found = tuple(noted(job, expansion))
 
     assert time.monotonic() - began < 2
     assert len(expansion.runs) == 80_000

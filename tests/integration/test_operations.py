@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from cosmos_jobs import enhancers
 from cosmos_jobs.config import project, schema
 from cosmos_jobs.core import identity
 from cosmos_jobs.core.events import Event, Kind
 from cosmos_jobs.core.record import PromptRecord, Record, State
 from cosmos_jobs.enhancers.base import Answer, Request
 from cosmos_jobs.errors import AnswerIsNo, UsageError
-from cosmos_jobs.operations import WorkflowOperations, enhancing
+from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.state.store import Transaction
 from tests.e2e.conftest import damage, film, frames
 
@@ -366,7 +367,7 @@ class Echo:
 def echo(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Make an enhancer the project's that gives each text the one that stands here."""
     answers: dict[str, str] = {}
-    monkeypatch.setattr(enhancing, "enhancer_of", lambda *given: Echo(answers))
+    monkeypatch.setattr(enhancers, "enhancer_of", lambda *given: Echo(answers))
     return answers
 
 
@@ -438,7 +439,7 @@ def test_a_prompt_that_is_deleted_while_a_model_is_asked_is_not_brought_back(
             ops.store.change(lambda change: change.remove("prompts", [first.prompt.id]))
             yield from super().enhance(requests)
 
-    monkeypatch.setattr(enhancing, "enhancer_of", lambda *given: Slow({"a": "b"}))
+    monkeypatch.setattr(enhancers, "enhancer_of", lambda *given: Slow({"a": "b"}))
 
     (made,) = ops.enhance_prompts([first.prompt.id])
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from cosmos_jobs.config import schema, yaml
+from cosmos_jobs.config import schema, violations, yaml
+from cosmos_jobs.config.document import Document
 from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.core.run import Scalar
 from cosmos_jobs.errors import EngineError
@@ -86,7 +87,7 @@ def job(**changes: object) -> dict[str, Any]:
 def problems(text: str, name: str = "job") -> list[Diagnostic]:
     document, found = yaml.read(text.encode(), "f.yaml")
     assert found == ()
-    return schema.problems(document.value, schema.load(name), document)
+    return violations.problems(document.value, schema.load(name), document)
 
 
 HEAD = "version: 1\nname: x\nvideos: {a: b}\nprompts: {p: q}\n"
@@ -127,7 +128,7 @@ def test_defaults_and_examples_are_valid(name: str) -> None:
                 *sub.get("examples", ()),
                 *([sub["default"]] if "default" in sub else ()),
             ]:
-                assert schema.fits(value, sub, root), (key, value)
+                assert violations.fits(value, sub, root), (key, value)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -308,7 +309,7 @@ def test_the_quick_check_agrees_with_jsonschema(sections: dict[str, Any]) -> Non
     root = schema.load("job")
     value = job(**sections)
 
-    assert schema.fits(value, root, root) == Draft7Validator(root).is_valid(value)
+    assert violations.fits(value, root, root) == Draft7Validator(root).is_valid(value)
 
 
 TARGET_KEYS = tuple(schema.load("project")["definitions"]["target"]["properties"])
@@ -366,7 +367,7 @@ def test_the_quick_check_of_targets_agrees_with_jsonschema(targets: object) -> N
     root = schema.load("project")
     value = {"version": 1, "targets": targets}
 
-    assert schema.fits(value, root, root) == Draft7Validator(root).is_valid(value)
+    assert violations.fits(value, root, root) == Draft7Validator(root).is_valid(value)
 
 
 @settings(max_examples=300, deadline=None)
@@ -380,9 +381,9 @@ def test_the_check_of_one_parameter_agrees_with_jsonschema(
 ) -> None:
     contract = schema.contract(engine)
     name = data.draw(st.sampled_from(sorted(contract.schemas)))
-    document = yaml.Document("f.yaml", "")
+    document = Document("f.yaml", "")
 
-    problem = schema.parameter_problem(value, name, contract, ("params", name), document)
+    problem = violations.parameter_problem(value, name, contract, ("params", name), document)
 
     assert (problem is None) == Draft7Validator(contract.schemas[name]).is_valid(value)
 
@@ -391,7 +392,7 @@ def test_checking_changes_nothing() -> None:
     value = job(params={"seed": [1, "x"]}, unknown=1)
     before = copy.deepcopy(value)
 
-    schema.problems(value, schema.load("job"), yaml.Document("f.yaml", ""))
+    violations.problems(value, schema.load("job"), Document("f.yaml", ""))
 
     assert value == before
 
@@ -556,7 +557,7 @@ def test_a_bad_name_is_shown_at_its_key() -> None:
 def test_a_name_cannot_end_in_a_line_break() -> None:
     value = job(prompts={"a\n": "x"})
 
-    assert not schema.fits(value, schema.load("job"), schema.load("job"))
+    assert not violations.fits(value, schema.load("job"), schema.load("job"))
 
 
 def test_a_prompt_needs_exactly_one_of_text_and_file() -> None:

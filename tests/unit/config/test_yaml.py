@@ -8,18 +8,19 @@ import tracemalloc
 import pytest
 import yaml
 
-from cosmos_jobs.config import yaml as yaml_text
+from cosmos_jobs.config import yaml as yamltext
+from cosmos_jobs.config.document import MAX_PROBLEMS
 from cosmos_jobs.core.diagnostics import Diagnostic, Span
 
 
 def value(text: str) -> object:
-    document, problems = yaml_text.read(text.encode(), "f.yaml")
+    document, problems = yamltext.read(text.encode(), "f.yaml")
     assert problems == ()
     return document.value
 
 
 def only(data: bytes) -> Diagnostic:
-    (problem,) = yaml_text.read(data, "f.yaml")[1]
+    (problem,) = yamltext.read(data, "f.yaml")[1]
     return problem
 
 
@@ -158,7 +159,7 @@ def test_closed_brackets_in_texts_do_not_hide_nesting() -> None:
 
 
 def test_a_hundred_levels_are_read() -> None:
-    document, problems = yaml_text.read(b"[" * 100 + b"]" * 100, "f.yaml")
+    document, problems = yamltext.read(b"[" * 100 + b"]" * 100, "f.yaml")
 
     assert problems == ()
     assert isinstance(document.value, list)
@@ -200,14 +201,14 @@ def test_a_file_of_tiny_values_is_bounded() -> None:
 
 
 def test_a_thousand_problems_are_enough() -> None:
-    problems = yaml_text.read(b"- 010\n" * 5_000, "f.yaml")[1]
+    problems = yamltext.read(b"- 010\n" * 5_000, "f.yaml")[1]
 
-    assert len(problems) == yaml_text.MAX_PROBLEMS + 1
+    assert len(problems) == MAX_PROBLEMS + 1
     assert problems[-1].code == "too-many-problems"
 
 
 def test_values_know_their_places() -> None:
-    document, _ = yaml_text.read(b"a:\n  b: [x, yy]\n  'c d': 1\n", "f.yaml")
+    document, _ = yamltext.read(b"a:\n  b: [x, yy]\n  'c d': 1\n", "f.yaml")
 
     second = document.diagnostic(("a", "b", 1), "c", "m")
     key = document.diagnostic(("a", "c d"), "c", "m", key=True)
@@ -219,7 +220,7 @@ def test_values_know_their_places() -> None:
 
 
 def test_a_value_given_by_an_alias_stands_where_the_alias_does() -> None:
-    document, _ = yaml_text.read(b"a: &x {k: 1}\nb: *x\n", "f.yaml")
+    document, _ = yamltext.read(b"a: &x {k: 1}\nb: *x\n", "f.yaml")
 
     assert document.diagnostic(("b",), "c", "m").span == Span(2, 4, 6)
     assert document.diagnostic(("b", "k"), "c", "m").span == Span(1, 11, 12)
@@ -237,17 +238,17 @@ def test_a_value_given_by_an_alias_stands_where_the_alias_does() -> None:
     ],
 )
 def test_a_text_cut_by_a_comment_is_noticed(line: str, cut: str) -> None:
-    document, _ = yaml_text.read(line.encode(), "f.yaml")
+    document, _ = yamltext.read(line.encode(), "f.yaml")
 
     assert document.cut_at(("a",)) == cut
 
 
 def test_reads_the_same_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     text = b"a: &x [1, 0o7, 'b c', {d: e}]\nf: *x\ng: |\n  h\n"
-    fast = yaml_text.read(text, "f.yaml")[0]
+    fast = yamltext.read(text, "f.yaml")[0]
 
     monkeypatch.setattr(yaml, "__with_libyaml__", False)
-    slow = yaml_text.read(text, "f.yaml")[0]
+    slow = yamltext.read(text, "f.yaml")[0]
 
     assert slow.value == fast.value
     for at in [("a", 1), ("a", 3, "d"), ("f",)]:

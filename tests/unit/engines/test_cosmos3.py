@@ -24,7 +24,7 @@ from cosmos_jobs.core.serialize import ASKED, Asked
 from cosmos_jobs.engines.cosmos3 import Cosmos3Engine
 from cosmos_jobs.engines.preview import recipes, requests
 from cosmos_jobs.engines.preview.video import Video
-from cosmos_jobs.jobs import expand
+from cosmos_jobs.jobs.previewed import previewed
 from tests.conftest import Golden
 from tests.support.examples import PLAIN, PREVIEW, expanded, parsed
 
@@ -202,7 +202,7 @@ def test_what_preview_shows_of_a_job_is_what_the_model_gets() -> None:
     job, _ = expanded(parsed(body), contract=contract)
     film = Video(Path("color.mp4"), 121, (640, 480), Fraction(30))
 
-    shown = expand.previewed(job, contract, PREVIEW, "x.preview")
+    shown = previewed(job, contract, PREVIEW, "x.preview")
 
     assert {each.run.params["model"] for each in shown.runs} == {"cosmos3"}
     for made, seen in zip(job.runs, shown.runs, strict=True):
@@ -222,7 +222,7 @@ def test_other_jobs_are_previewed_as_before() -> None:
     contract = schema.contract("transfer2.5")
     job, _ = expanded(parsed(f"engine: transfer2.5\n{PLAIN}"), contract=contract)
 
-    shown = expand.previewed(job, contract, PREVIEW, "x.preview")
+    shown = previewed(job, contract, PREVIEW, "x.preview")
 
     assert {each.run.params["model"] for each in shown.runs} == {"transfer"}
 

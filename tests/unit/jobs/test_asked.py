@@ -8,7 +8,8 @@ import pytest
 
 from cosmos_jobs.config import schema
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.jobs import asked, parse
+from cosmos_jobs.jobs import arguments
+from cosmos_jobs.jobs.sections import DEFAULT_WEIGHTS
 
 
 @pytest.mark.parametrize(
@@ -30,24 +31,24 @@ from cosmos_jobs.jobs import asked, parse
 def test_text_is_read_as_the_type_that_the_engine_wants(
     name: str, written: str, value: object
 ) -> None:
-    found = asked.value(written, name, schema.contract("transfer2.5"))
+    found = arguments.value(written, name, schema.contract("transfer2.5"))
 
     assert (type(found), found) == (type(value), value)
 
 
 def test_what_is_left_out_is_as_in_a_job_file() -> None:
-    job, warnings = asked.read("preview", None, {})
+    job, warnings = arguments.read("preview", None, {})
 
-    assert job.weights == parse.DEFAULT_WEIGHTS
+    assert job.weights == DEFAULT_WEIGHTS
     assert not job.params
     assert not warnings
 
 
 def test_parameters_of_controls_are_given_with_a_dot_or_as_in_a_job_file() -> None:
-    dotted, _ = asked.read(
+    dotted, _ = arguments.read(
         "transfer2.5", None, {"masks.edge": Path("a.mp4"), "mask_prompt.vis": "x"}
     )
-    nested, _ = asked.read(
+    nested, _ = arguments.read(
         "transfer2.5", None, {"masks": {"edge": "a.mp4"}, "mask_prompt": {"vis": "x"}}
     )
 
@@ -57,21 +58,21 @@ def test_parameters_of_controls_are_given_with_a_dot_or_as_in_a_job_file() -> No
 
 @pytest.mark.parametrize("text", ['"', "\\", "a: b # c", "{x}", "\x7f\u2028x", "😀", "- ~", "null"])
 def test_text_means_what_it_says_whatever_is_in_it(text: str) -> None:
-    job, warnings = asked.read("transfer2.5", None, {"mask_prompt.edge": text})
+    job, warnings = arguments.read("transfer2.5", None, {"mask_prompt.edge": text})
 
     assert job.params == {"mask_prompt.edge": (text,)}
     assert not warnings
 
 
 def test_weights_are_four_numbers_or_named() -> None:
-    listed, _ = asked.read("preview", [0.5, 0, 0.2, 0], {})
-    named, _ = asked.read("preview", {"depth": 0.2, "vis": 0.5}, {})
+    listed, _ = arguments.read("preview", [0.5, 0, 0.2, 0], {})
+    named, _ = arguments.read("preview", {"depth": 0.2, "vis": 0.5}, {})
 
     assert [*listed.weights.values()] == [*named.weights.values()] == [{"vis": 0.5, "depth": 0.2}]
 
 
 def test_a_weight_that_is_rounded_is_told() -> None:
-    job, warnings = asked.read("preview", {"edge": 0.333}, {})
+    job, warnings = arguments.read("preview", {"edge": 0.333}, {})
 
     assert [*job.weights.values()] == [{"edge": 0.33}]
     assert [each.message for each in warnings] == ["the weight 0.333 is rounded to 0.33"]
@@ -93,7 +94,7 @@ def test_a_weight_that_is_rounded_is_told() -> None:
 )
 def test_weights_that_are_none_are_refused(weights: object, said: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        asked.read("preview", weights, {})  # type: ignore[arg-type]
+        arguments.read("preview", weights, {})  # type: ignore[arg-type]
 
     assert said in caught.value.message
     assert hint in caught.value.hint
@@ -121,7 +122,7 @@ def test_parameters_that_are_none_are_refused_with_the_hints_of_job_files(
     engine: str, params: dict[str, object], said: str, hint: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        asked.read(engine, None, params)
+        arguments.read(engine, None, params)
 
     assert said in caught.value.message
     assert hint in caught.value.hint
@@ -129,7 +130,7 @@ def test_parameters_that_are_none_are_refused_with_the_hints_of_job_files(
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        asked.read("preview", None, {"seed": -1, "num_step": 4})
+        arguments.read("preview", None, {"seed": -1, "num_step": 4})
 
     assert "`seed`" in caught.value.message
     assert "`num_step`" in caught.value.message

@@ -14,6 +14,7 @@ from cosmos_jobs.core import identity
 from cosmos_jobs.core.diagnostics import Severity
 from cosmos_jobs.core.job import Contract, Desired, Expansion, JobInputs
 from cosmos_jobs.jobs import expand
+from cosmos_jobs.jobs.previewed import previewed
 from tests.support.examples import (
     PLAIN,
     PREVIEW,
@@ -658,7 +659,7 @@ def test_any_job_can_be_previewed() -> None:
     job = parsed(TRANSFER + "params: {seed: [1, 2]}\n")
     expansion, _ = expanded(job, contract=schema.contract("transfer2.5"))
 
-    shown = expand.previewed(expansion, schema.contract("transfer2.5"), PREVIEW, "x.preview")
+    shown = previewed(expansion, schema.contract("transfer2.5"), PREVIEW, "x.preview")
 
     assert [each.place for each in shown.runs] == [each.place for each in expansion.runs]
     assert {each.run.engine for each in shown.runs} == {"preview"}
@@ -671,7 +672,7 @@ def test_a_preview_notes_what_differs_from_the_engines_defaults() -> None:
     original = schema.contract("transfer2.5")
     expansion, _ = expanded(parsed(TRANSFER + "params: {sigma_max: 80}\n"), contract=original)
 
-    shown = expand.previewed(expansion, original, PREVIEW, "x.preview")
+    shown = previewed(expansion, original, PREVIEW, "x.preview")
 
     assert {each.run.params["note"] for each in shown.runs} == {"transfer2.5: sigma_max 80"}
 
@@ -681,8 +682,8 @@ def test_a_preview_notes_files_by_their_names_and_counts_regions() -> None:
     parts = transfer("regions: [{prompt: a, mask_prompt: b}]\n", contract=TRANSFER1)
 
     shown = (
-        expand.previewed(masked, TRANSFER25, PREVIEW, "x.preview"),
-        expand.previewed(parts, TRANSFER1, PREVIEW, "x.preview"),
+        previewed(masked, TRANSFER25, PREVIEW, "x.preview"),
+        previewed(parts, TRANSFER1, PREVIEW, "x.preview"),
     )
 
     notes = [{each.run.params["note"] for each in one.runs} for one in shown]
@@ -693,7 +694,7 @@ def test_a_preview_notes_files_by_their_names_and_counts_regions() -> None:
 def test_a_preview_of_an_upscaled_job_upscales_its_previews() -> None:
     expansion = transfer("upscale: {weight: 0.7}\nparams: {sigma_max: [80, 90]}\n")
 
-    shown = expand.previewed(expansion, TRANSFER25, PREVIEW, "x.preview")
+    shown = previewed(expansion, TRANSFER25, PREVIEW, "x.preview")
 
     first, larger = shown.runs[:2]
     assert [each.place for each in shown.runs] == [each.place for each in expansion.runs]

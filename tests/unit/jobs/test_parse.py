@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmos_jobs.config.mapping import parse_mapping
+from cosmos_jobs.config import mapping
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity
 from cosmos_jobs.core.job import (
     FileValue,
@@ -794,7 +794,7 @@ def test_sections_of_any_shape_are_read_or_refused(sections: dict[str, str], eng
 def test_a_project_file_is_read_by_its_schema() -> None:
     text = b"version: 1\ntarget: local\ntargets: {local: {max_batch: 4}}\n"
 
-    values, source, found = parse_mapping(text, "cosmos-jobs.yaml", "project")
+    values, source, found = mapping.read(text, "cosmos-jobs.yaml", "project")
 
     assert found == ()
     assert values == {"version": 1, "target": "local", "targets": {"local": {"max_batch": 4}}}
@@ -803,8 +803,8 @@ def test_a_project_file_is_read_by_its_schema() -> None:
     assert (span.line, span.column) == (3, 30)
 
 
-def test_a_project_file_with_mistakes_has_no_values() -> None:
-    values, _, found = parse_mapping(b"version: 1\ntarget: []\nengin: x\n", "p.yaml", "project")
+def test_of_a_project_file_with_mistakes_the_values_that_hold_are_left() -> None:
+    values, _, found = mapping.read(b"version: 1\ntarget: []\nengin: x\n", "p.yaml", "project")
 
-    assert values is None
+    assert values == {"version": 1}
     assert [one.code for one in found] == ["wrong-type", "unknown-key"]

@@ -24,7 +24,7 @@ RECORDER = """\
 #!@PYTHON@
 # Stands in for `gh api` and for curl: keeps comments in a file, and all arguments in another.
 import json, os, pathlib, re, sys, urllib.parse
-folder = pathlib.Path(__file__).parents[1]
+folder = pathlib.Path(__file__).parent
 words = sys.argv[1:]
 with (folder / "calls").open("a") as file:
     file.write(json.dumps(words) + "\\n")

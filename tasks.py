@@ -54,7 +54,7 @@ def check(context: Context) -> None:
     test(context)
 
 
-@task(help={"part": "core, preview, report, ssh or slurm; else all."})
+@task(help={"part": "core, preview, report, ssh, slurm or path; else all."})
 def bench(context: Context, part: str = "") -> None:
     """Measure speed and memory against the goals; prints ratios."""
     context.run(f"{PYTHON} -m benchmarks {part}", pty=sys.stdout.isatty())

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import applies, core, preview, report, slurm, ssh
+from benchmarks import applies, core, path, preview, report, slurm, ssh
 from benchmarks.rows import Row, table
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -13,6 +13,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "report": report.measure,
     "ssh": lambda: [*ssh.transfers(), *applies.measure()],
     "slurm": slurm.measure,
+    "path": path.measure,
 }
 
 for name in sys.argv[1:] or PARTS:

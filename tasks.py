@@ -44,6 +44,13 @@ def test(context: Context, options: str = "") -> None:
         context.run(f"{PYTHON} -m pytest {run}", pty=sys.stdout.isatty())
 
 
+@task(help={"part": "A part of tests/support/campaigns.py, as kills or cuts; else all."})
+def campaign(context: Context, part: str = "") -> None:
+    """Try often what `check` tries a few times: random batches, kills, cuts."""
+    chosen = f"campaign(part='{part}')" if part else "campaign"
+    context.run(f'{PYTHON} -m pytest -n 2 {SPREAD} -m "{chosen}"', pty=sys.stdout.isatty())
+
+
 @task
 def check(context: Context) -> None:
     """Run everything that CI runs, quickest first."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support import campaigns
+
 Golden = Callable[[Path, str], None]
 
 pytest_plugins = ["tests.support.fixtures_ssh", "tests.support.fixtures_states"]
@@ -53,6 +55,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     help_text = "write the golden files anew; look at the difference before committing it"
     parser.addoption("--update-golden", action="store_true", help=help_text)
+
+
+@pytest.fixture
+def times(request: pytest.FixtureRequest) -> int:
+    """Return how often a test of a campaign is to try: see `tests.support.campaigns`."""
+    marker = request.node.get_closest_marker("campaign")
+    return campaigns.times(marker.kwargs["part"], request.config.getoption("markexpr"))
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ import pytest
 
 from .conftest import RUNS, Project, ids
 
-KILLS = 50
-
 MANY = """\
 version: 1
 name: small
@@ -37,12 +35,13 @@ def engines(project: Project) -> list[int]:
     return [int(each.read_text().split()[0]) for each in claims]
 
 
-def test_fifty_kills_lose_nothing_and_run_nothing_twice(project: Project) -> None:
+@pytest.mark.campaign(part="kills")
+def test_kills_lose_nothing_and_run_nothing_twice(project: Project, times: int) -> None:
     project.job.write_text(MANY)
     (project.root / "cosmos-jobs.yaml").write_text("version: 1\ntargets: {local: {max_batch: 4}}\n")
     state = project.root / ".cosmos-jobs" / "state.json"
     dice = random.Random(4)
-    for number in range(KILLS):
+    for number in range(times):
         client = project.start("apply", "jobs/small.yaml")
         time.sleep(dice.uniform(0.05, 1.2))
         client.send_signal(signal.SIGKILL)
@@ -58,9 +57,9 @@ def test_fifty_kills_lose_nothing_and_run_nothing_twice(project: Project) -> Non
         last = project.run("apply", "jobs/small.yaml")
 
     assert "Nothing to do: 160 runs" in last.stdout
-    times = Counter(project.made())
-    assert len(times) == 160
-    assert set(times.values()) == {1}
+    made = Counter(project.made())
+    assert len(made) == 160
+    assert set(made.values()) == {1}
     assert {run["state"] for run in project.runs()} == {"succeeded"}
     left = [each.name for each in state.parent.iterdir() if each.name.startswith(".state")]
     assert left == []

@@ -11,23 +11,23 @@ import pytest
 from tests.faults.conftest import BIG, World, dice, fatten, kill, wait_for
 from tests.support.remote_project import Remote
 
-KILLS = 20
 ARRIVING = "outputs/runs/.rs_*/.*.mp4"
 
 
-def test_twenty_kills_lose_nothing_and_run_nothing_twice(world: World) -> None:
+@pytest.mark.campaign(part="remote-kills")
+def test_kills_lose_nothing_and_run_nothing_twice(world: World, times: int) -> None:
     world.serve()
     project = world.project(seconds=0.3)
     project.sweep(40)
     chance = dice()
     struck = 0
-    for _ in range(KILLS):
+    for _ in range(times):
         client = project.start("apply")
         time.sleep(chance.uniform(0.3, 1.2))
         struck += client.poll() is None
         kill(client)
 
-    assert struck > KILLS / 2
+    assert struck > times / 2
     world.converge()
     world.assert_whole()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
-from .conftest import BIG, MB, World, dice, fatten, wait_for
+import pytest
 
-CUTS = 50
+from .conftest import BIG, MB, World, dice, fatten, wait_for
 
 
 def test_a_server_that_restarts_in_the_middle_of_an_upload_is_found_again(world: World) -> None:
@@ -78,7 +78,8 @@ def test_a_server_that_restarts_in_the_middle_of_a_download_is_found_again(world
     world.assert_whole()
 
 
-def test_fifty_cuts_after_any_number_of_bytes_lose_nothing(world: World) -> None:
+@pytest.mark.campaign(part="cuts")
+def test_cuts_after_any_number_of_bytes_lose_nothing(world: World, times: int) -> None:
     proxy = world.network()
     project = world.project()
     world.configure(project, "far-gpu", seconds=0.0, padding=150_000)
@@ -88,7 +89,7 @@ def test_fifty_cuts_after_any_number_of_bytes_lose_nothing(world: World) -> None
     cuts: list[int] = []
 
     def cut_again_and_again() -> None:
-        while len(cuts) < CUTS and not ended.is_set():
+        while len(cuts) < times and not ended.is_set():
             # Little goes up once the clip is there.
             way, most = chance.choice([("up", 4.4), ("down", 5.2), ("down", 5.2)])
             count, links = int(10 ** chance.uniform(3.3, most)), proxy.accepted
@@ -101,7 +102,7 @@ def test_fifty_cuts_after_any_number_of_bytes_lose_nothing(world: World) -> None
     cutter.start()
     runs = 0
     try:
-        while len(cuts) < CUTS and runs < 200:
+        while len(cuts) < times and runs < 200:
             runs += 20
             project.sweep(runs)
             client = project.start("apply")
@@ -115,7 +116,7 @@ def test_fifty_cuts_after_any_number_of_bytes_lose_nothing(world: World) -> None
         ended.set()
         cutter.join()
 
-    assert len(cuts) == CUTS
+    assert len(cuts) == times
     world.converge()
     world.assert_whole()
 

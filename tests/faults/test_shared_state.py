@@ -19,7 +19,7 @@ from tests.support.object_server import BUCKET, ObjectServer
 from tests.support.ssh_server import Proxy
 from tests.support.state_files import Kept, count_many
 
-WRITERS, TIMES = 8, 200
+WRITERS = 8
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -40,20 +40,21 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Kept, 
         yield Kept("objects", f"s3://{BUCKET}/{tmp_path.name}"), proxy
 
 
-def start(kept: Kept, times: int) -> list[BaseProcess]:
+def start(kept: Kept, times: int, writers: int = WRITERS) -> list[BaseProcess]:
     started: list[BaseProcess] = []
-    for number in range(WRITERS):
+    for number in range(writers):
         writer = SPAWN.Process(target=count_many, args=(kept, number, times))
         writer.start()
         started.append(writer)
     return started
 
 
+@pytest.mark.campaign(part="writers")
 def test_eight_writers_lose_nothing_while_their_connections_are_cut(
-    far: tuple[Kept, Proxy],
+    far: tuple[Kept, Proxy], times: int
 ) -> None:
     kept, proxy = far
-    writers = start(kept, TIMES)
+    writers = start(kept, times)
     chance = random.Random(7)
     while any(each.is_alive() for each in writers):
         # By what has passed, not by the clock: so much is done between two cuts on any machine.
@@ -69,14 +70,15 @@ def test_eight_writers_lose_nothing_while_their_connections_are_cut(
 
     assert [each.exitcode for each in writers] == [0] * WRITERS
     known = Store(kept.open()).snapshot()
-    own = {f"writer-{number}": str(TIMES) for number in range(WRITERS)}
-    assert dict(known.jobs) == {"all": str(WRITERS * TIMES), **own}
-    assert known.serial == WRITERS * TIMES
+    own = {f"writer-{number}": str(times) for number in range(WRITERS)}
+    assert dict(known.jobs) == {"all": str(WRITERS * times), **own}
+    assert known.serial == WRITERS * times
 
 
-def test_a_killed_writer_keeps_nobody_from_writing(far: tuple[Kept, Proxy]) -> None:
+@pytest.mark.campaign(part="killed-writers")
+def test_a_killed_writer_keeps_nobody_from_writing(far: tuple[Kept, Proxy], times: int) -> None:
     kept, _ = far
-    writers = start(kept, 10_000)
+    writers = start(kept, 10_000, writers=times)
     chance = random.Random(7)
     for victim in writers:
         time.sleep(chance.uniform(0.2, 1.5))

@@ -16,9 +16,6 @@ from tests.e2e.conftest import film
 from tests.support.model_batches import Ran, run_batch, task
 from tests.support.stand_in_models import Models, mark
 
-BATCHES = 50
-"""Of each way to run a batch; there are four."""
-
 WAYS = ("transfer1", "transfer2.5 native", "transfer2.5 warm", "cosmos3")
 QUIET = ("GUARD-TEXT", "GUARD-VIDEO")
 FATAL = ("CRASH", "OOM", "NO-CHECKPOINT", "BAD-VIDEO", "KILL")
@@ -87,15 +84,16 @@ def batch(way: str, seed: int, models: Models, folder: Path, video: Path) -> tup
     return run_batch(models, tasks, folder / f"{seed}", warm=how == "warm"), words
 
 
+@pytest.mark.campaign(part="batches")
 @pytest.mark.parametrize("way", WAYS)
 def test_blocks_and_crashes_are_laid_at_the_right_door(
-    way: str, models: Models, tmp_path: Path
+    way: str, models: Models, tmp_path: Path, times: int
 ) -> None:
     video = tmp_path / "color.mp4"
     film(video, seed=1, frames=2)
 
     with ThreadPoolExecutor(2) as pool:
-        ran = list(pool.map(lambda seed: batch(way, seed, models, tmp_path, video), range(BATCHES)))
+        ran = list(pool.map(lambda seed: batch(way, seed, models, tmp_path, video), range(times)))
 
     for result, words in ran:
         outcomes = list(result.outcomes.values())

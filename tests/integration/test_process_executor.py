@@ -92,11 +92,12 @@ def test_a_claim_without_a_process_is_given_up_after_a_while(bench: Bench) -> No
     assert bench.poll().life is Life.GONE
 
 
-def test_cancelling_at_any_moment_of_a_start_leaves_no_process(tmp_path: Path) -> None:
-    for number in range(20):
+@pytest.mark.campaign(part="starts")
+def test_cancelling_at_any_moment_of_a_start_leaves_no_process(tmp_path: Path, times: int) -> None:
+    for number in range(times):
         bench = Bench(tmp_path / str(number))
         bench.submit("sleep", "60")
-        time.sleep(number * 0.002)
+        time.sleep(number * 0.04 / times)
 
         bench.cancel()
 

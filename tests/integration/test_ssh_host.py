@@ -591,12 +591,13 @@ def test_a_download_that_is_cut_goes_on_where_it_was(cut: Proxy, tmp_path: Path,
     assert [*target.parent.iterdir()] == [target]
 
 
-def test_a_cut_at_any_moment_is_survived(cut: Proxy, tmp_path: Path) -> None:
+@pytest.mark.campaign(part="transfers")
+def test_a_cut_at_any_moment_is_survived(cut: Proxy, tmp_path: Path, times: int) -> None:
     source = file(tmp_path / "clip.mp4", 5 * MEGA)
     chance = random.Random(1)
 
     async def work(host: SSHHost) -> None:
-        for number in range(8):
+        for number in range(times):
             target = tmp_path / "there" / f"{number}.mp4"
             cut.cut_after(chance.randrange(6 * MEGA), "up")
             cut.cut_after(chance.randrange(6 * MEGA), "down")

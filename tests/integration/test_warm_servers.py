@@ -403,11 +403,14 @@ def test_cancelling_what_waits_leaves_the_server_of_another_alone(bench: Bench) 
     assert bench.ended(1).exit_code == 0
 
 
-def test_cancelling_at_any_moment_leaves_no_server_at_work(benches: Callable[..., Bench]) -> None:
-    for number in range(12):
+@pytest.mark.campaign(part="servers")
+def test_cancelling_at_any_moment_leaves_no_server_at_work(
+    benches: Callable[..., Bench], times: int
+) -> None:
+    for number in range(times):
         bench = benches(str(number), gpus=("0",))
         bench.submit(1, command(LASTS))
-        time.sleep(number * 0.02)
+        time.sleep(number * 0.24 / times)
 
         bench.cancel(1)
 

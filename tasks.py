@@ -13,7 +13,10 @@ from invoke.tasks import task
 PYTHON = sys.executable
 HERE = Path(__file__).parent
 
-PROCESSES = 3
+PROCESSES = 5
+"""For two processors: most tests wait more than they compute."""
+
+SPREAD = f"-n {PROCESSES} --dist worksteal"
 
 PROGRAMS = {
     "sshd": "openssh-server",
@@ -37,18 +40,14 @@ PROGRAMS = {
 @task(help={"options": "More options of pytest."})
 def test(context: Context, options: str = "") -> None:
     """Run all tests, or with `--options` those that pytest then selects."""
-    # Most wait more than they compute; those of faults watch how quickly things are found again.
-    spread = "--dist loadfile --no-loadscope-reorder"
-    every = f"-n {PROCESSES} {spread} --ignore tests/faults"
-    for run in (options,) if options else (every, f"-n 2 {spread} tests/faults"):
-        context.run(f"{PYTHON} -m pytest {run}", pty=sys.stdout.isatty())
+    context.run(f"{PYTHON} -m pytest {options or SPREAD}", pty=sys.stdout.isatty())
 
 
 @task(help={"part": "A part of tests/support/campaigns.py, as kills or cuts; else all."})
 def campaign(context: Context, part: str = "") -> None:
     """Try often what `check` tries a few times: random batches, kills, cuts."""
     chosen = f"campaign(part='{part}')" if part else "campaign"
-    context.run(f'{PYTHON} -m pytest -n 2 {SPREAD} -m "{chosen}"', pty=sys.stdout.isatty())
+    context.run(f'{PYTHON} -m pytest {SPREAD} -m "{chosen}"', pty=sys.stdout.isatty())
 
 
 @task

@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from .conftest import RUNS, Project, alive, damage, film, frames
+from tests.support.processes import alive
+from tests.support.project import RUNS, Project, damage, film, frames
 
 
 def test_apply_makes_every_video_and_a_second_apply_runs_nothing(project: Project) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.e2e.conftest import Project
 from tests.support import made_projects
+from tests.support.project import Project
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -16,8 +16,8 @@ from jsonschema import Draft7Validator
 
 from cosmos_jobs.cli.views import markdown
 from cosmos_jobs.config import schema
-from tests.e2e.conftest import Project, damage, film
 from tests.integration.test_changes import Repository
+from tests.support.project import Project, damage, film
 
 EVENT = Draft7Validator(schema.load("events"))
 

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from cosmos_jobs.cli import COMMANDS, program
-from tests.e2e.conftest import RUNS, Project, damage
+from tests.support.project import RUNS, Project, damage
 
 ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from .conftest import RUNS, Project, ids
+from tests.support.project import RUNS, Project, ids
 
 MANY = """\
 version: 1

@@ -22,9 +22,9 @@ from cosmos_jobs.core.job import Selection
 from cosmos_jobs.core.record import PromptRecord
 from cosmos_jobs.errors import AnswerIsNo
 from cosmos_jobs.operations import WorkflowOperations
-from tests.e2e.conftest import Project
 from tests.support.chat_server import Completions, Reply, serving
 from tests.support.fixtures_ssh import Servers
+from tests.support.project import Project
 from tests.support.remote_project import Remote
 from tests.support.ssh_server import Home
 from tests.support.stand_in_models import Models

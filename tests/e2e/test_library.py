@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.e2e.conftest import RUNS, Project, film, ids
+from tests.support.project import RUNS, Project, film, ids
 
 
 def made(project: Project) -> list[str]:

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from cosmos_jobs.core.atomic import sha256
-from tests.e2e.conftest import film
 from tests.e2e.test_recording import RECORDING
 from tests.support import docker_engine
 from tests.support.docker_engine import Dockerd
 from tests.support.fixtures_ssh import Servers
+from tests.support.project import film
 from tests.support.remote_project import Remote
 from tests.support.ssh_server import Home
 from tests.support.stand_in_models import Models, mark

@@ -25,8 +25,8 @@ from cosmos_jobs.core import identity
 from cosmos_jobs.core.diagnostics import Unusable
 from cosmos_jobs.core.record import PromptRecord
 from cosmos_jobs.operations import WorkflowOperations
-from tests.e2e.conftest import film, frames
 from tests.support.fixtures_ssh import Servers
+from tests.support.project import film, frames
 from tests.support.remote_project import StandIn, target
 
 ROOT = Path(__file__).parents[2]

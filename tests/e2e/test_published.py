@@ -9,11 +9,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.e2e.conftest import Project, film
 from tests.support.fixtures_ssh import Servers
 from tests.support.object_server import BUCKET, SECRET, ObjectServer
 from tests.support.output_remotes import KINDS, Folder, Objects
 from tests.support.pair import Pair
+from tests.support.project import Project, film
 from tests.support.ssh_server import Home
 
 

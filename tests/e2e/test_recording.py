@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from .conftest import Project, frames
+from tests.support.project import Project, frames
 
 RECORDING = Path(__file__).parents[3] / "shared" / "data" / "robot_handover"
 

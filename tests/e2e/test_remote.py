@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import frames
 from tests.e2e.test_recording import RECORDING
 from tests.support import docker_engine
 from tests.support.docker_engine import Dockerd
 from tests.support.fixtures_ssh import Servers
+from tests.support.processes import working_in
+from tests.support.project import frames
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home, Server
 
@@ -57,14 +58,7 @@ class Lab:
 
     def engines(self) -> list[int]:
         """Return the processes of the engine, which work in a batch's folder."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if (process / "cwd").readlink().is_relative_to(self.root):
-                    found.append(int(process.name))
-            except OSError:
-                continue
-        return found
+        return working_in(self.root)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Project, frames
 from tests.e2e.test_models import FRAMES, MODELS, Studio
 from tests.support.fixtures_ssh import Servers
+from tests.support.project import Project, frames
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.slurm_cluster import Cluster
 from tests.support.ssh_server import Home

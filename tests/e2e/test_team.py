@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from tests.conftest import Golden
-from tests.e2e.conftest import frames
 from tests.integration.test_changes import Repository
 from tests.support.ci_workflows import Runner
 from tests.support.fixtures_ssh import Servers
+from tests.support.project import frames
 from tests.support.remote_project import Remote
 from tests.support.ssh_server import Home
 from tests.support.team import Team, push

@@ -16,7 +16,7 @@ from cosmos_jobs.config import project as projects
 from cosmos_jobs.core import identity
 from cosmos_jobs.core.record import PromptRecord
 from cosmos_jobs.operations import WorkflowOperations
-from tests.e2e.conftest import RUNS, Project, damage, film, frames
+from tests.support.project import RUNS, Project, damage, film, frames
 
 SMALL = ("--param", "resolution=256")
 SCRIPTS = Path(sysconfig.get_path("scripts"))

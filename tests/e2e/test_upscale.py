@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 
-from .conftest import RUNS, Project, damage, frames
+from tests.support.project import RUNS, Project, damage, frames
 
 
 def size(path: Path) -> tuple[int, int]:

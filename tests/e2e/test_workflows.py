@@ -13,9 +13,9 @@ import orjson
 import pytest
 import yaml
 
-from tests.e2e.conftest import alive
 from tests.support.ci_workflows import ACTION, BIN, ROOT, documented
 from tests.support.fixtures_ssh import Servers
+from tests.support.processes import alive
 from tests.support.ssh_server import Home
 from tests.support.team import Team
 

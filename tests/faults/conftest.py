@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import alive
 from tests.support.fixtures_ssh import Proxies, Servers
+from tests.support.processes import alive, members
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home, Proxy, Server
 
@@ -243,17 +243,6 @@ def _processes() -> Iterator[tuple[int, str]]:
         with suppress(OSError):
             words = [(folder / name).read_bytes().decode() for name in ("cmdline", "environ")]
             yield pid, "\n".join([*words, str((folder / "cwd").readlink())])
-
-
-def members(session: int) -> list[int]:
-    """Return the living processes of a session."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            words = stat.read_text().rpartition(")")[2].split()
-            if int(words[3]) == session and words[0] != "Z":
-                found.append(int(stat.parent.name))
-    return found
 
 
 def wait_for(

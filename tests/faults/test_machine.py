@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import World, kill, members, mounted, remount, wait_for
+from tests.faults.conftest import World, kill, mounted, remount, wait_for
+from tests.support.processes import members
 from tests.support.remote_project import Remote
 
 

@@ -28,6 +28,7 @@ from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 from tests.support import docker_engine
 from tests.support.docker_engine import Dockerd
 from tests.support.fixtures_ssh import Servers
+from tests.support.processes import members
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home
 
@@ -106,11 +107,9 @@ class Bench:
     def kill_session(self, pid: Path | None = None) -> None:
         """Kill run.sh and the docker client, and nothing in the container."""
         leader = int((pid or self.folder() / "claim" / "pid").read_text().split()[0])
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(FileNotFoundError, ProcessLookupError):
-                stat = (process / "stat").read_text().rpartition(")")[2].split()
-                if int(stat[3]) == leader:
-                    os.kill(int(process.name), signal.SIGKILL)
+        for each in members(leader):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
 
     def close(self) -> None:
         self._runner.run(self._host.close())

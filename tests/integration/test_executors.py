@@ -20,7 +20,7 @@ from cosmos_jobs.targets.executors.slurm import executor
 from cosmos_jobs.targets.hosts.base import Host
 from cosmos_jobs.targets.hosts.local import LocalHost
 from cosmos_jobs.targets.hosts.ssh.host import SSHHost
-from tests.support.executor_bench import AGAIN, BATCH, SECOND, Bench, living
+from tests.support.executor_bench import AGAIN, BATCH, SECOND, Bench
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
     from tests.support.fixtures_ssh import Servers
@@ -113,13 +113,13 @@ def test_ten_submitters_at_once_start_one(bench: Bench) -> None:
 def test_a_cancelled_batch_has_no_process_left(bench: Bench) -> None:
     bench.submit("sh", "-c", "sleep 60.125 & touch out/at-work; sleep 60.125")
     bench.wait(lambda status: "at-work" in status.files)
-    before = living("sleep 60.125")
+    before = bench.living("sleep 60.125")
 
     bench.cancel()
 
     assert before
     assert bench.poll().life is Life.CANCELLED
-    assert not living("sleep 60.125")
+    assert not bench.living("sleep 60.125")
 
 
 def test_a_batch_that_does_not_want_to_end_is_killed(bench: Bench) -> None:

@@ -25,8 +25,8 @@ from cosmos_jobs.core.run import InputFile
 from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.core.serialize import ASKED, Asked
 from cosmos_jobs.jobs import parse
-from tests.e2e.conftest import film
 from tests.support.model_batches import execute, look, run_batch, task
+from tests.support.project import film
 from tests.support.stand_in_models import Models, mark
 
 T1, T2, C3 = "transfer1", "transfer2.5", "cosmos3"

@@ -18,8 +18,8 @@ from cosmos_jobs.config.project import EnhancerSettings
 from cosmos_jobs.enhancers.base import Answer, Request
 from cosmos_jobs.enhancers.openai import OpenAIEnhancer, pictures
 from cosmos_jobs.errors import EngineError
-from tests.e2e.conftest import damage, film
 from tests.support.chat_server import Completions, Reply, serving
+from tests.support.project import damage, film
 
 KEY = "sk-test-0123456789abcdef"
 

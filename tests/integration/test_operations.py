@@ -23,7 +23,7 @@ from cosmos_jobs.enhancers.base import Answer, Request
 from cosmos_jobs.errors import AnswerIsNo, UsageError
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.state.store import Transaction
-from tests.e2e.conftest import damage, film, frames
+from tests.support.project import damage, film, frames
 
 TEXT = "A pier at golden hour"
 SMALL: dict[str, Any] = {"resolution": "256"}

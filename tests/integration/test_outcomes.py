@@ -12,8 +12,8 @@ import pytest
 from cosmos_jobs.core.batch import Outcome
 from cosmos_jobs.core.record import State
 from cosmos_jobs.core.safe_path import SafePath
-from tests.e2e.conftest import film
 from tests.support.model_batches import Ran, run_batch, task
+from tests.support.project import film
 from tests.support.stand_in_models import Models, mark
 
 WAYS = ("transfer1", "transfer2.5 native", "transfer2.5 warm", "cosmos3")

@@ -24,7 +24,7 @@ from cosmos_jobs.targets.executors.batch_dir import LOG_TAIL_BYTES
 from cosmos_jobs.targets.executors.process import ProcessExecutor
 from cosmos_jobs.targets.fleet import Access, open_sites
 from cosmos_jobs.targets.hosts.local import LocalHost
-from tests.support import executor_bench
+from tests.support import executor_bench, processes
 from tests.support.executor_bench import BATCH, Value
 
 
@@ -60,14 +60,14 @@ def test_a_batch_whose_script_was_killed_lives_as_long_as_its_engine(bench: Benc
     group = bench.pid()
     bench.wait(lambda status: "at work" in status.log)
     os.kill(group, signal.SIGKILL)
-    bench.wait(lambda status: group not in _members(group))
+    bench.wait(lambda status: group not in processes.group(group))
 
     alive = bench.poll().life
     bench.cancel()
 
     assert alive is Life.RUNNING
     assert bench.poll().life is Life.CANCELLED
-    assert not _members(group)
+    assert not processes.group(group)
 
 
 def test_a_pid_that_another_process_has_now_is_not_believed(bench: Bench) -> None:
@@ -105,20 +105,7 @@ def test_cancelling_at_any_moment_of_a_start_leaves_no_process(tmp_path: Path, t
         assert status.life in (Life.CANCELLED, Life.EXITED)
         if (bench.folder / "claim" / "pid").exists():
             group = int((bench.folder / "claim" / "pid").read_text().split()[0])
-            bench.wait(lambda status, group=group: not _members(group))  # type: ignore[misc]
-
-
-def _members(group: int) -> list[int]:
-    """Return the processes of a group that are not dead."""
-    members = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, itself = (process / "stat").read_text().rsplit(")", 1)[1].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(itself) == group and state != "Z":
-            members.append(int(process.name))
-    return members
+            bench.wait(lambda status, group=group: not processes.group(group))  # type: ignore[misc]
 
 
 def test_a_missing_setsid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +209,7 @@ def test_a_killed_batch_frees_its_gpu(tmp_path: Path) -> None:
     bench = Bench(tmp_path, gpus=("0",))
     bench.submit("sh", "-c", "touch out/at-work; sleep 60; true")
     bench.wait(lambda status: "at-work" in status.files)
-    for pid in _session(bench.pid()):
+    for pid in processes.members(bench.pid()):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -235,7 +222,7 @@ def test_an_engine_that_outlives_its_batch_keeps_its_gpu(tmp_path: Path) -> None
     bench = Bench(tmp_path, gpus=("0",))
     bench.submit("sh", "-c", "touch out/at-work; sleep 1.5; date +%s%N > out/to")
     bench.wait(lambda status: "at-work" in status.files)
-    for pid in _session(bench.pid()):
+    for pid in processes.members(bench.pid()):
         words = Path(f"/proc/{pid}/cmdline").read_text()
         if "run.sh" in words:
             os.kill(pid, signal.SIGKILL)
@@ -498,16 +485,3 @@ def test_the_end_of_a_log_begins_with_a_whole_line(tmp_path: Path) -> None:
         seen[more] = log == rest.rstrip("\n")
 
     assert all(seen.values()), seen
-
-
-def _session(leader: int) -> list[int]:
-    """Return the processes of a session that are not dead."""
-    members = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            members.append(int(process.name))
-    return members

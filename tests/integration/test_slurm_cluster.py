@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fixtures_ssh import Servers
+from tests.support.processes import alive
 from tests.support.slurm_cluster import NOBODY, REPOSITORY, Cluster
 from tests.support.ssh_server import Home
 
@@ -48,14 +49,6 @@ def submit(cluster: Cluster, script: str, *options: str, before: tuple[str, ...]
 
 def comes_to(cluster: Cluster, job: str, state: str) -> None:
     until(lambda: cluster.jobs()[job] == state)
-
-
-def alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def processes(folder: Path) -> set[int]:

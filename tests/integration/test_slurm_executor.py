@@ -24,7 +24,7 @@ from cosmos_jobs.targets.hosts.base import Completed
 from cosmos_jobs.targets.hosts.local import LocalHost
 from tests.support import docker_engine
 from tests.support.docker_engine import Dockerd
-from tests.support.executor_bench import BATCH, SECOND, Bench, living
+from tests.support.executor_bench import BATCH, SECOND, Bench
 from tests.support.slurm_cluster import NOBODY, Cluster
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
@@ -420,7 +420,7 @@ def test_a_cancel_waits_for_a_controller_that_is_away(slurm: Cluster, bench: Ben
     bench.run(both())
 
     assert bench.poll().life is Life.CANCELLED
-    assert not living("sleep 60.5")
+    assert not bench.living("sleep 60.5")
 
 
 def test_many_arrays_of_a_controller_that_is_away_are_waited_for(
@@ -479,7 +479,7 @@ def test_what_waits_leaves_the_queue_when_it_is_withdrawn(slurm: Cluster, tmp_pa
     assert bench.poll(second) == Status(Life.CANCELLED)
     assert [state for state in slurm.jobs().values() if state == "PENDING"] == []
     bench.close()
-    assert not living("sleep 60.5")
+    assert not bench.living("sleep 60.5")
 
 
 # --- what is kept -------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from cosmos_jobs.targets.executors.base import Order
 from cosmos_jobs.targets.executors.process import ProcessExecutor
 from cosmos_jobs.targets.hosts.local import LocalHost
 from tests.integration.test_process_executor import numbered
+from tests.support.processes import members
 
 PROGRAM = Path(__file__).parents[1] / "fakes" / "warm_server.py"
 Line = tuple[str, ...]
@@ -106,16 +107,6 @@ class Bench:
             for pid in members(int(file.read_text().split()[0])):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-
-
-def members(session: int) -> list[int]:
-    """Return the processes of a session."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == session:
-                found.append(int(process.name))
-    return found
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from cosmos_jobs.targets.executors.base import Executor, Order
 from cosmos_jobs.targets.executors.process import ProcessExecutor
 from cosmos_jobs.targets.executors.slurm.executor import SlurmExecutor
 from cosmos_jobs.targets.hosts.base import Host
+from tests.support.processes import working_in
 
 Value = TypeVar("Value")
 
@@ -83,18 +84,9 @@ class Bench:
             time.sleep(0.05)
         return status
 
+    def living(self, words: str) -> list[int]:
+        """Return the processes of our batches that have `words` on their command line."""
+        return working_in(self.root, words)
+
     def ended(self, batch: Batch = BATCH) -> Status:
         return self.wait(lambda status: status.life is Life.EXITED, batch)
-
-
-def living(words: str) -> Sequence[str]:
-    """Return the processes that have `words` on their command line."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if words in command:
-            found.append(command)
-    return found

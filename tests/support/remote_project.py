@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Project, film
+from tests.support.project import Project, film
 from tests.support.ssh_server import Home, Server
 
 FAKES = Path(__file__).parents[1] / "fakes"

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from tests.support.project import RUNS, Project, ids
+from tests.support.waiting import until
 
 MANY = """\
 version: 1
@@ -78,9 +79,7 @@ def test_two_applies_at_once_run_each_run_once(project: Project) -> None:
 
 def test_a_killed_engine_is_lost_and_its_runs_are_made_by_the_next_apply(project: Project) -> None:
     client = project.start("apply", "jobs/small.yaml")
-    deadline = time.monotonic() + 60
-    while not engines(project) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: engines(project))
     os.killpg(engines(project)[0], signal.SIGKILL)
     out, err = client.communicate(timeout=60)
 
@@ -95,9 +94,7 @@ def test_runs_in_flight_on_a_target_that_is_gone_can_be_given_up(project: Projec
     settings.write_text("version: 1\ntargets: {big: {max_batch: 1}}\n")
     client = project.start("apply", "--target", "big")
     batches = project.root / ".cosmos-jobs" / "hosts" / "big" / "batches"
-    deadline = time.monotonic() + 60
-    while not list(batches.glob("*/claim/pid")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: list(batches.glob("*/claim/pid")))
     client.send_signal(signal.SIGKILL)
     client.communicate()
     settings.write_text("version: 1\n")

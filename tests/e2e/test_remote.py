@@ -9,7 +9,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.support.processes import working_in
 from tests.support.project import frames
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home, Server
+from tests.support.waiting import until
 
 pytest_plugins = ["tests.support.fixtures_docker"]
 
@@ -65,13 +65,6 @@ class Lab:
 def lab(tmp_path: Path, ssh_home: Home, ssh_servers: Servers) -> Lab:
     """Return a project that has no host yet."""
     return Lab(tmp_path, ssh_home, ssh_servers)
-
-
-def until(met: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.03)
 
 
 # --- the real engine ----------------------------------------------------------------------

@@ -18,6 +18,7 @@ from tests.support.fixtures_ssh import Servers
 from tests.support.object_server import BUCKET, SECRET, ObjectServer
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home, Proxy, Server
+from tests.support.waiting import until
 
 
 class Team:
@@ -311,10 +312,7 @@ def far_team(
 
 
 def wait_for_work(team: Team) -> None:
-    deadline = time.monotonic() + 60
-    while not team.stand_in.lines("begin"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: team.stand_in.lines("begin"))
 
 
 def test_an_outage_of_the_state_is_waited_out(far_team: tuple[Team, Proxy]) -> None:

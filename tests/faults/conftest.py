@@ -9,9 +9,8 @@ import random
 import shlex
 import signal
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.support.fixtures_ssh import Proxies, Servers
 from tests.support.processes import alive, members
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home, Proxy, Server
+from tests.support.waiting import until
 
 LOCKS = ("gpus/*.lock", "gpus/*.queue", "runs/.lock")
 MB = 1 << 20
@@ -118,7 +118,7 @@ class World:
 
     def await_end(self) -> None:
         """Wait until the batches that were started have ended."""
-        wait_for(lambda: all((each / "exit").exists() for each in self.batches()))
+        until(lambda: all((each / "exit").exists() for each in self.batches()))
 
     def batches(self) -> list[Path]:
         """Return the folders of the batches that were started."""
@@ -195,7 +195,7 @@ class World:
 
     def _assert_nothing_left(self) -> None:
         """No process is left, and each lock can be had."""
-        wait_for(lambda: not self.processes(), 10, lambda: f"left: {self.processes()}")
+        until(lambda: not self.processes(), 10, lambda: f"left: {self.processes()}")
         for disk in self.disks:
             for lock in (each for name in LOCKS for each in disk.glob(name)):
                 had = subprocess.run(["flock", "-n", str(lock), "true"], check=False)
@@ -243,16 +243,6 @@ def _processes() -> Iterator[tuple[int, str]]:
         with suppress(OSError):
             words = [(folder / name).read_bytes().decode() for name in ("cmdline", "environ")]
             yield pid, "\n".join([*words, str((folder / "cwd").readlink())])
-
-
-def wait_for(
-    condition: Callable[[], object], seconds: float = 30, why: Callable[[], str] = lambda: ""
-) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.005)
 
 
 def fatten(clip: Path, size: int, seed: int) -> None:

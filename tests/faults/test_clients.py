@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from tests.faults.conftest import BIG, World, dice, fatten, kill, wait_for
+from tests.faults.conftest import BIG, World, dice, fatten, kill
 from tests.support.remote_project import Remote
+from tests.support.waiting import until
 
 ARRIVING = "outputs/runs/.rs_*/.*.mp4"
 
@@ -37,7 +38,7 @@ def test_a_client_that_is_killed_as_it_fetches_leaves_no_rubbish(world: World) -
     project = world.project(padding=BIG)
     project.sweep(1)
     client = project.start("apply")
-    wait_for(lambda: any(part.stat().st_size for part in project.root.glob(ARRIVING)))
+    until(lambda: any(part.stat().st_size for part in project.root.glob(ARRIVING)))
 
     kill(client)
 
@@ -53,7 +54,7 @@ def test_a_client_that_is_killed_as_it_uploads_goes_on_where_it_was(world: World
     fatten(project.root / "clips" / "a" / "color.mp4", BIG, seed=1)
     project.sweep(1)
     client = project.start("apply")
-    wait_for(lambda: proxy.up > BIG / 3)
+    until(lambda: proxy.up > BIG / 3)
 
     kill(client)
     arrived = list(world.root.glob("inputs/[!.]*.mp4"))
@@ -141,12 +142,12 @@ def test_ctrl_c_leaves_remote_work_at_it_and_watch_ends_it(world: World) -> None
     project = world.project(seconds=0.2)
     project.sweep(12)
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
 
     client.send_signal(signal.SIGINT)
     _, err = client.communicate(timeout=20)
     begun = world.begun()
-    wait_for(lambda: world.begun() > begun, 5)
+    until(lambda: world.begun() > begun, 5)
     watched = project.run("watch")
 
     assert client.returncode == 130, err
@@ -166,7 +167,7 @@ def test_what_no_machine_was_given_yet_is_given_to_none(world: World, how: str) 
     world.configure(project, "gpu-1", "gpu-2", seconds=0.3, max_batch=1)
     project.sweep(30)
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
 
     if how == "ctrl-c":
         client.send_signal(signal.SIGINT)
@@ -192,7 +193,7 @@ def test_ctrl_c_in_an_upload_withdraws_what_was_not_begun(world: World) -> None:
     fatten(project.root / "clips" / "a" / "color.mp4", BIG, seed=1)
     project.sweep(8)
     client = project.start("apply")
-    wait_for(lambda: proxy.up > BIG / 4)
+    until(lambda: proxy.up > BIG / 4)
 
     client.send_signal(signal.SIGINT)
     _, err = client.communicate(timeout=20)
@@ -226,7 +227,7 @@ def test_cancelled_work_leaves_nothing_and_is_made_by_the_next_apply(world: Worl
     project = world.project(seconds=0.3)
     project.sweep(12)
     project.run("apply", "--detach")
-    wait_for(lambda: world.begun() >= 1)
+    until(lambda: world.begun() >= 1)
 
     said = project.run("cancel", "--all").stdout
     left = world.processes()
@@ -245,7 +246,7 @@ def test_cancel_reaches_the_hosts_that_answer_and_leaves_nothing_stuck(world: Wo
     world.configure(project, *servers, seconds=0.5, max_batch=1)
     project.sweep(20)
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
     kill(client)
     servers["gpu-1"].stop()
 
@@ -275,7 +276,7 @@ def test_a_detached_apply_says_so_when_the_host_does_not_take_the_work(world: Wo
     assert world.begun() == 0
     obstacle.unlink()
     project.run("apply", "--detach")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
     world.converge()
     world.assert_whole()
 
@@ -289,7 +290,7 @@ def test_runs_on_a_host_that_left_the_project_hold_up_no_other_and_can_be_given_
     world.configure(project, "gpu-1", "gpu-2", seconds=0.3, max_batch=1)
     project.sweep(12)
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
     kill(client)
     world.configure(project, "gpu-2", max_batch=1)
 

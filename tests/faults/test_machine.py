@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import World, kill, mounted, remount, wait_for
+from tests.faults.conftest import World, kill, mounted, remount
 from tests.support.processes import members
 from tests.support.remote_project import Remote
+from tests.support.waiting import until
 
 
 def fill(folder: Path, leave: int) -> Path:
@@ -137,7 +138,7 @@ def test_a_video_that_was_damaged_after_it_was_made_is_never_a_success(
     project = world.project(seconds=0.1, padding=padding)
     project.sweep(5)
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 1)
+    until(lambda: world.begun() >= 1)
     kill(client)
     world.await_end()
     videos = sorted(world.root.glob("batches/*/out/*/output.mp4"))
@@ -167,7 +168,7 @@ def test_a_killed_engine_is_lost_and_its_runs_are_made_by_the_next_apply(world: 
     project = world.project(seconds=0.4)
     project.sweep(3)
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
 
     world.kill_sessions()
     out, err = client.communicate(timeout=60)
@@ -186,7 +187,7 @@ def test_a_batch_whose_scripts_are_killed_goes_on_while_its_engine_lives(
     project = world.project(seconds=0.3)
     project.sweep(5)
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
     (session,) = world.working()
     shells = [each for each in members(session) if Path(f"/proc/{each}/comm").read_text() == "sh\n"]
 
@@ -205,7 +206,7 @@ def test_work_of_before_a_reboot_is_lost_and_made_again(world: World) -> None:
     project = world.project(seconds=0.4)
     project.sweep(3)
     project.run("apply", "--detach")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
     world.kill_sessions()
     (claim,) = world.root.glob("batches/*/claim/pid")
     # After a restart the number is another process's: here, ours.
@@ -246,7 +247,7 @@ def test_when_one_of_two_hosts_dies_the_other_makes_all_that_it_was_not_given(
     world.configure(project, "gpu-1", "gpu-2", seconds=0.2, max_batch=2)
     project.sweep(20)
     client = project.start("apply", "--connect-timeout", "2")
-    wait_for(lambda: world.begun() >= 4 and all(list(d.glob("batches/*")) for d in world.disks))
+    until(lambda: world.begun() >= 4 and all(list(d.glob("batches/*")) for d in world.disks))
 
     first.stop()
     out, err = client.communicate(timeout=60)

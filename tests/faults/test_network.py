@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from .conftest import BIG, MB, World, dice, fatten, wait_for
+from tests.faults.conftest import BIG, MB, World, dice, fatten
+from tests.support.waiting import until
 
 
 def test_a_server_that_restarts_in_the_middle_of_an_upload_is_found_again(world: World) -> None:
@@ -19,7 +20,7 @@ def test_a_server_that_restarts_in_the_middle_of_an_upload_is_found_again(world:
     assert world.server is not None
 
     client = project.start("apply")
-    wait_for(lambda: proxy.up > 4 * MB)
+    until(lambda: proxy.up > 4 * MB)
     world.server.stop()
     arrived = list(world.root.glob("inputs/[!.]*.mp4"))
     proxy_up = proxy.up
@@ -43,7 +44,7 @@ def test_a_server_that_restarts_while_the_engine_runs_is_found_again(world: Worl
     project.sweep(12)
 
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
     server.stop()
     time.sleep(3)
     server.start()
@@ -65,7 +66,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_download_is_found_again(world
     assert world.server is not None
 
     client = project.start("apply")
-    wait_for(lambda: proxy.down > 4 * MB)
+    until(lambda: proxy.down > 4 * MB)
     world.server.stop()
     arrived = list(project.root.glob("outputs/runs/*/output.mp4"))
     time.sleep(0.3)
@@ -131,9 +132,9 @@ def test_a_stalled_connection_is_noticed_and_made_anew(world: World) -> None:
     project.sweep(10)
 
     client = project.start("apply")
-    wait_for(lambda: world.begun() >= 2)
+    until(lambda: world.begun() >= 2)
     proxy.stall()
-    wait_for(lambda: proxy.accepted > 1, 20)
+    until(lambda: proxy.accepted > 1, 20)
     proxy.flow()
     out, err = client.communicate(timeout=60)
 

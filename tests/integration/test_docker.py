@@ -31,6 +31,7 @@ from tests.support.fixtures_ssh import Servers
 from tests.support.processes import members
 from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home
+from tests.support.waiting import until
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
     from tests.support.fixtures_docker import Engines
@@ -533,10 +534,7 @@ def test_a_docker_that_goes_away_in_the_middle_costs_one_attempt(
     project.sweep(2)
 
     apply = project.start("apply")
-    deadline = time.monotonic() + 30
-    while not stand_in.lines("begin"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: stand_in.lines("begin"))
     if how == "stopped":
         engine.stop()
     else:

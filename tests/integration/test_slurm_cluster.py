@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from tests.support.fixtures_ssh import Servers
 from tests.support.processes import alive
 from tests.support.slurm_cluster import NOBODY, REPOSITORY, Cluster
 from tests.support.ssh_server import Home
+from tests.support.waiting import until
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
     from tests.support.fixtures_slurm import Clusters
@@ -33,13 +32,6 @@ cluster.run("sbatch", "--output=/dev/null", f"--wrap=echo $$ > {sys.argv[1]}; sl
 print(cluster.folder, flush=True)
 time.sleep(600)
 """
-
-
-def until(met: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def submit(cluster: Cluster, script: str, *options: str, before: tuple[str, ...] = ()) -> str:

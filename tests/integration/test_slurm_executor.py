@@ -26,6 +26,7 @@ from tests.support import docker_engine
 from tests.support.docker_engine import Dockerd
 from tests.support.executor_bench import BATCH, SECOND, Bench
 from tests.support.slurm_cluster import NOBODY, Cluster
+from tests.support.waiting import until
 
 if TYPE_CHECKING:  # pytest itself must be the first to import it
     from tests.support.fixtures_slurm import Clusters
@@ -165,8 +166,7 @@ def test_a_batch_whose_number_was_lost_and_that_ended_is_told(slurm: Cluster, be
     job = began(bench).facts["slurm_job"]
     next(bench.root.glob("arrays/ca_*/job")).unlink()
     slurm.run("scancel", job)
-    while slurm.jobs()[job] != "CANCELLED":
-        time.sleep(0.05)
+    until(lambda: slurm.jobs()[job] == "CANCELLED")
     fresh = Bench(LocalHost(), bench.root, Slurm())
 
     status = settled(fresh)
@@ -287,11 +287,8 @@ def test_a_requeued_batch_is_lost_and_does_not_run_again(slurm: Cluster, bench: 
     status = settled(bench)
 
     assert (status.life, status.fault) == (Life.GONE, failures.REQUEUED)
-    deadline = time.monotonic() + 150
     # Slurm waits for what it revoked to run out; to start it sooner would fail.
-    while (state := slurm.jobs()[job]) != "COMPLETED":
-        assert time.monotonic() < deadline, state
-        time.sleep(0.2)
+    until(lambda: slurm.jobs()[job] == "COMPLETED", 150, slurm.jobs)
     later = Bench(LocalHost(), bench.root, Slurm())
     assert settled(later).fault == failures.REQUEUED
     later.close()
@@ -731,4 +728,4 @@ def test_a_docker_container_ends_with_its_element(
     bench.close()
 
     assert before == [BATCH.id]
-    assert dockerd.containers() == []
+    until(lambda: not dockerd.containers())

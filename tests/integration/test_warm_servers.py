@@ -28,6 +28,7 @@ from cosmos_jobs.targets.executors.process import ProcessExecutor
 from cosmos_jobs.targets.hosts.local import LocalHost
 from tests.integration.test_process_executor import numbered
 from tests.support.processes import members
+from tests.support.waiting import until
 
 PROGRAM = Path(__file__).parents[1] / "fakes" / "warm_server.py"
 Line = tuple[str, ...]
@@ -127,13 +128,6 @@ def benches(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 def bench(benches: Callable[..., Bench]) -> Bench:
     """Return an executor with one GPU."""
     return benches(gpus=("0",))
-
-
-def until(met: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.03)
 
 
 def kill(session: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from cosmos_jobs.targets.executors.process import ProcessExecutor
 from cosmos_jobs.targets.executors.slurm.executor import SlurmExecutor
 from cosmos_jobs.targets.hosts.base import Host
 from tests.support.processes import working_in
+from tests.support.waiting import until
 
 Value = TypeVar("Value")
 
@@ -78,11 +78,14 @@ class Bench:
         self.run(self.executor.cancel([BATCH.id]))
 
     def wait(self, met: Callable[[Status], object], batch: Batch = BATCH) -> Status:
-        deadline = time.monotonic() + 60
-        while not met(status := self.poll(batch)):
-            assert time.monotonic() < deadline, status
-            time.sleep(0.05)
-        return status
+        seen: list[Status] = []
+
+        def came() -> bool:
+            seen[:] = [self.poll(batch)]
+            return bool(met(seen[0]))
+
+        until(came, why=lambda: seen)
+        return seen[0]
 
     def living(self, words: str) -> list[int]:
         """Return the processes of our batches that have `words` on their command line."""

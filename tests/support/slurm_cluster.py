@@ -262,9 +262,14 @@ class Cluster:
     def calm(self) -> None:
         """Undo what tests do: the controller runs, the node is up and has no jobs."""
         self.start_controller()
+        self._raise_node()
+        self.cancel_all()
+        # A job that was being started meanwhile, and could not be, has taken the node out.
+        self._raise_node()
+
+    def _raise_node(self) -> None:
         if {"down", "drain"}.intersection(self.node().split("+")):
             self.set_node("resume")
-        self.cancel_all()
 
     def end(self) -> None:
         """Stop the cluster for good: nothing of it is left, nor of its jobs, nor the folder."""

@@ -197,7 +197,7 @@ def test_a_batch_is_refused_a_run_that_another_has_had_meanwhile(bench: Bench) -
     bench.submit("true")
     bench.ended()
     bench.order(Command(("touch", "out/ran"), {}), batch=AGAIN)
-    status = bench.wait(lambda status: status.others, AGAIN)
+    status = bench.wait(lambda status: status.life is Life.REFUSED, AGAIN)
 
     assert status == Status(Life.REFUSED, others=(BATCH.id,))
     assert not (bench.root / "batches" / AGAIN.id / "out").exists()

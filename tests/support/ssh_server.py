@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +29,9 @@ USER = "root" if os.geteuid() == 0 else os.environ.get("USER", "root")
 # sshd refuses to start as root without it.
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 _CHUNK = 1 << 18
+_PORTS = range(20_000, 32_000)
+_LOCKS: deque[int] = deque()
+_MOST_LOCKS = 100
 
 
 def missing() -> str:
@@ -35,10 +42,24 @@ def missing() -> str:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody takes before we listen on it.
+
+    It is none that the system gives to connections by itself, and tests of other
+    processes are kept from it by a lock, until we have asked for a hundred more.
+    """
+    folder = Path(tempfile.gettempdir()) / f"cosmos-jobs-tests-{os.getuid()}-ports"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if len(_LOCKS) == _MOST_LOCKS:
+        os.close(_LOCKS.popleft())
+    while True:
+        port = random.choice(_PORTS)
+        lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            probe.bind(("127.0.0.1", port))
+            _LOCKS.append(lock)
+            return port
+        os.close(lock)
 
 
 def new_key(path: Path, kind: str = "ed25519") -> Path:

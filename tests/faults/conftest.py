@@ -195,7 +195,7 @@ class World:
 
     def _assert_nothing_left(self) -> None:
         """No process is left, and each lock can be had."""
-        until(lambda: not self.processes(), 10, lambda: f"left: {self.processes()}")
+        until(lambda: not self.processes(), why=lambda: f"left: {self.processes()}")
         for disk in self.disks:
             for lock in (each for name in LOCKS for each in disk.glob(name)):
                 had = subprocess.run(["flock", "-n", str(lock), "true"], check=False)

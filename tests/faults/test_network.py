@@ -134,7 +134,7 @@ def test_a_stalled_connection_is_noticed_and_made_anew(world: World) -> None:
     client = project.start("apply")
     until(lambda: world.begun() >= 2)
     proxy.stall()
-    until(lambda: proxy.accepted > 1, 20)
+    until(lambda: proxy.accepted > 1)
     proxy.flow()
     out, err = client.communicate(timeout=60)
 

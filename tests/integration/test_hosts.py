@@ -17,6 +17,7 @@ from cosmos_jobs.errors import HostError
 from cosmos_jobs.targets.hosts.base import Host, Upload
 from cosmos_jobs.targets.hosts.local import LocalHost
 from cosmos_jobs.targets.hosts.ssh.host import SSHHost
+from tests.support.waiting import until
 
 Result = TypeVar("Result")
 Use = Callable[[Callable[[Host], Awaitable[Result]]], Result]
@@ -123,15 +124,14 @@ def test_a_script_that_takes_too_long_is_an_error_and_the_next_one_runs(use: Use
 
 def test_a_detached_child_is_not_waited_for(use: Use[object], tmp_path: Path) -> None:
     async def work(host: Host) -> None:
-        began = time.monotonic()
-        script = f"setsid sh -c 'sleep 1; echo on > {tmp_path}/on' </dev/null >/dev/null 2>&1 &"
-        await host.run(script)
+        child = f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo on > {tmp_path}/on"
+        script = f"setsid sh -c '{child}' </dev/null >/dev/null 2>&1 &"
+        await host.run(script, timeout_s=30)
         await host.close()
 
-        assert time.monotonic() - began < 0.9
-        while not (tmp_path / "on").exists():
-            assert time.monotonic() - began < 10
-            await asyncio.sleep(0.05)
+        assert not (tmp_path / "on").exists()
+        (tmp_path / "go").touch()
+        await asyncio.to_thread(until, (tmp_path / "on").exists)
 
     use(work)
 

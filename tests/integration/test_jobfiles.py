@@ -231,11 +231,11 @@ def test_a_hundred_thousand_runs_are_asked_about_once_and_fast(
     job = parsed(text)
     expansion, _ = expand.expand(job, inputs(), schema.contract("preview"))
     assert expansion is not None
-    began = time.monotonic()
+    began = time.process_time()
 
     found = tuple(noted(job, expansion))
 
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert len(expansion.runs) == 80_000
     assert engine.asked == 1
     assert [one.message for one in found] == ["odd"]

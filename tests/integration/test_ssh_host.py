@@ -23,6 +23,7 @@ from cosmos_jobs.targets.hosts.base import Upload
 from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 from tests.support.fixtures_ssh import Proxies, Servers
 from tests.support.ssh_server import USER, Home, Proxy, new_key, public
+from tests.support.waiting import until
 
 Result = TypeVar("Result")
 
@@ -374,7 +375,7 @@ def test_a_machine_that_stays_away_is_no_contact(ssh_servers: Servers) -> None:
     with pytest.raises(NoContact, match=r"no contact with gpu-1 since .*refused") as caught:
         use(hello, say=said.append, connect_timeout_s=1)
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert "cosmos-jobs doctor" in caught.value.hint
     assert said == ["gpu-1: connection refused; trying again for 1 s"]
 
@@ -571,8 +572,8 @@ def test_an_upload_of_many_files_that_is_cut_goes_on(cut: Proxy, tmp_path: Path)
 
     assert all(digest(Path(each.target)) == each.sha256 for each in uploads)
     assert cut.accepted == 2
-    time.sleep(0.3)  # the script that was cut cleans up after itself
-    assert len([*(tmp_path / "there").iterdir()]) == 60
+    # The script that was cut cleans up after itself.
+    until(lambda: len([*(tmp_path / "there").iterdir()]) == 60)
 
 
 @pytest.mark.parametrize("seed", range(2))

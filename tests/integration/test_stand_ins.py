@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import runpy
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -168,18 +168,24 @@ def test_the_ledger_has_one_load_and_each_sample(bench: Bench) -> None:
     assert bench.lines("begin") == bench.lines("made") == ["a", "b"]
 
 
+def cpu_s() -> float:
+    """Return how long the processes that we have waited for have computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_start_up_is_quick(bench: Bench) -> None:
     bench.transfer25(bench.sample25())
     took: dict[str, float] = {"python": 60.0, "program": 60.0}
     for _ in range(5):
-        start = time.perf_counter()
+        start = cpu_s()
         bench.run("transfer2.5", "-c", "pass")
-        middle = time.perf_counter()
+        middle = cpu_s()
         bench.transfer25(bench.sample25())
         took["python"] = min(took["python"], middle - start)
-        took["program"] = min(took["program"], time.perf_counter() - middle)
+        took["program"] = min(took["program"], cpu_s() - middle)
 
-    # Twice what it may take, for a busy machine.
+    # Twice what it may take; not by the clock, which goes on while others compute.
     assert took["program"] - took["python"] < 0.16
 
 

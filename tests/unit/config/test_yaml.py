@@ -144,12 +144,12 @@ def test_utf_16_is_named() -> None:
 
 @pytest.mark.parametrize("opening", [b"[", b"- ", b"{a: ", b"? ", b"[{a: ", b"!!seq ["])
 def test_endless_nesting_is_refused_at_once(opening: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     problem = only(opening * 20_000)
 
     assert problem.code == "too-deep"
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_closed_brackets_in_texts_do_not_hide_nesting() -> None:
@@ -169,14 +169,14 @@ def test_an_alias_bomb_takes_no_time_and_no_memory() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 40)]
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
 
     problem = only("\n".join(lines).encode())
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert problem.code == "alias-bomb"
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert peak < 20_000_000
 
 

@@ -350,11 +350,11 @@ def test_too_many_runs_are_counted_and_never_made() -> None:
     body = f"prompts: {{p: '{' '.join(f'{{{name}}}' for name in names)}'}}\n"
     body += "variables:\n" + "".join(f"  {name}: {axis}\n" for name in names)
     job = parsed(body, videos="videos: {pier: a}\n")
-    began = time.monotonic()
+    began = time.process_time()
 
     expansion, found = expand.expand(job, inputs(["pier"]), PREVIEW)
 
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert expansion is None
     assert [each.code for each in found] == ["too-many-runs"]
     assert f"{1000**10:,} combinations" in found[0].message
@@ -364,11 +364,11 @@ def test_too_many_runs_are_counted_and_never_made() -> None:
 def test_ten_thousand_prompts_take_seconds_not_minutes() -> None:
     body = "prompts:\n" + "".join(f"  p{n}: A pier, {n}\n" for n in range(10_000))
     job = parsed(body, videos="videos: {pier: a}\n")
-    began = time.monotonic()
+    began = time.process_time()
 
     expansion, _ = expanded(job, inputs(["pier"]))
 
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     assert len(expansion.runs) == 10_000
 
 

@@ -654,13 +654,13 @@ def test_a_wrong_engine_does_not_judge_parameters() -> None:
 
 def test_a_huge_grid_is_counted_and_not_made() -> None:
     fine = "{start: 0, stop: 1, step: 0.01}"
-    started = time.monotonic()
+    started = time.process_time()
 
     problem = only(PLAIN + f"weights: {{grid: {{vis: {fine}, edge: {fine}, depth: {fine}}}}}\n")
 
     assert problem.code == "grid-too-large"
     assert "101 × 101 × 101 = 1,030,301" in problem.message
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -674,13 +674,13 @@ def test_a_huge_grid_is_counted_and_not_made() -> None:
     ],
 )
 def test_many_mistakes_take_bounded_time(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     spec, found = read(text)
 
     assert spec is None
     assert len(found) <= 1001
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_errors_behind_a_thousand_warnings_still_refuse_the_file() -> None:

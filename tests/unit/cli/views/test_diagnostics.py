@@ -99,11 +99,11 @@ def test_a_long_line_is_cut_around_its_caret() -> None:
 
 def test_a_line_of_megabytes_costs_nothing() -> None:
     one = problem("日" * 4_000_000, 3_000_000, 4_000_000)
-    started = time.monotonic()
+    started = time.process_time()
 
     diagnostics.text([one] * 100, color=False)
 
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_caret_at_the_end_of_a_line_is_shown() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,24 +15,19 @@ import pytest
 from tests.e2e.test_cli import completed
 from tests.support.fixtures_ssh import Servers
 from tests.support.object_server import BUCKET, SECRET, ObjectServer
-from tests.support.remote_project import Remote, StandIn, target
+from tests.support.pair import Clones
+from tests.support.remote_project import Remote, target
 from tests.support.ssh_server import Home, Proxy, Server
 from tests.support.waiting import until
 
 
-class Team:
-    """Two clones of a project that share a state; runs are made on one GPU host."""
+class Sharers(Clones):
+    """Two clones that share a state; runs are made on one GPU host."""
 
     def __init__(self, folder: Path, home: Home, state: dict[str, str]) -> None:
-        self.folder = folder
+        super().__init__(folder, home)
         self.root = folder / "the root"
-        self.stand_in = StandIn(folder / "stand-in")
         self.state = state
-        self.ann = Remote(folder / "ann", home)
-        self.ann.sweep(2)
-        self.configure(self.ann, None)
-        self.bob = Remote(folder / "bob", home)
-        shutil.copytree(self.ann.root, self.bob.root, dirs_exist_ok=True)
         for each in (self.ann, self.bob):
             self.configure(each, state)
 
@@ -57,15 +51,15 @@ def server(ssh_servers: Servers) -> Server:
 
 
 @pytest.fixture(params=["host", "bucket"])
-def team(request: pytest.FixtureRequest, tmp_path: Path, ssh_home: Home, server: Server) -> Team:
+def team(request: pytest.FixtureRequest, tmp_path: Path, ssh_home: Home, server: Server) -> Sharers:
     """Return a team, with its state on the host or in a bucket."""
     if request.param == "host":
-        return Team(tmp_path, ssh_home, {"target": "gpu"})
+        return Sharers(tmp_path, ssh_home, {"target": "gpu"})
     request.getfixturevalue("objects")
-    return Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+    return Sharers(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
 
 
-def test_what_one_clone_has_made_another_one_does_not_make_again(team: Team) -> None:
+def test_what_one_clone_has_made_another_one_does_not_make_again(team: Sharers) -> None:
     team.ann.run("apply", "jobs/small.yaml")
 
     assert team.bob.summary("jobs/small.yaml") == {"keep": 2}
@@ -77,7 +71,7 @@ def test_what_one_clone_has_made_another_one_does_not_make_again(team: Team) -> 
     assert team.bob.run("verify").stdout
 
 
-def test_two_clones_that_apply_at_once_make_each_run_once(team: Team) -> None:
+def test_two_clones_that_apply_at_once_make_each_run_once(team: Sharers) -> None:
     started = [each.start("apply", "jobs/small.yaml") for each in (team.ann, team.bob)]
     said = [each.communicate(timeout=120) for each in started]
 
@@ -86,7 +80,7 @@ def test_two_clones_that_apply_at_once_make_each_run_once(team: Team) -> None:
     assert len(team.stand_in.made()) == 2
 
 
-def test_a_local_state_is_taken_along(team: Team) -> None:
+def test_a_local_state_is_taken_along(team: Sharers) -> None:
     team.configure(team.ann, None)
     team.ann.run("apply", "jobs/small.yaml")
     local = team.ann.root / ".cosmos-jobs" / "state.json"
@@ -118,7 +112,7 @@ def test_a_local_state_is_taken_along(team: Team) -> None:
     assert team.ann.summary("jobs/small.yaml") == {"keep": 2}
 
 
-def test_two_states_are_never_mixed_up(team: Team) -> None:
+def test_two_states_are_never_mixed_up(team: Sharers) -> None:
     team.bob.run("apply", "jobs/small.yaml")
     team.configure(team.ann, None)
     team.ann.run("create", "prompt", "A pier in fog", "clips/a")
@@ -135,7 +129,7 @@ def test_two_states_are_never_mixed_up(team: Team) -> None:
     assert "A pier in fog" in team.bob.run("list", "prompts").stdout
 
 
-def test_a_state_is_pulled_pushed_and_shown(team: Team, tmp_path: Path) -> None:
+def test_a_state_is_pulled_pushed_and_shown(team: Sharers, tmp_path: Path) -> None:
     nothing = team.ann.run("state", "show", exit_code=1).stderr
     assert "there is no state yet" in nothing
     team.ann.run("create", "prompt", "A pier in fog", "clips/a")
@@ -164,7 +158,7 @@ def test_a_state_is_pulled_pushed_and_shown(team: Team, tmp_path: Path) -> None:
 
 
 def test_a_damaged_state_is_restored_as_it_is_told(
-    team: Team, damage_state: Callable[[Team], None], tmp_path: Path
+    team: Sharers, damage_state: Callable[[Sharers], None], tmp_path: Path
 ) -> None:
     for text in ("fog", "rain"):
         team.ann.run("create", "prompt", f"A pier in {text}", "clips/a")
@@ -180,10 +174,10 @@ def test_a_damaged_state_is_restored_as_it_is_told(
 
 
 @pytest.fixture
-def damage_state(object_server: ObjectServer) -> Callable[[Team], None]:
+def damage_state(object_server: ObjectServer) -> Callable[[Sharers], None]:
     """Return how to overwrite a team's state."""
 
-    def damage(team: Team) -> None:
+    def damage(team: Sharers) -> None:
         if "target" in team.state:
             (team.root / "state" / "state.json").write_bytes(b'{"meta"')
             return
@@ -198,7 +192,7 @@ def test_without_a_network_the_last_copy_is_read(
 ) -> None:
     with Proxy(objects.port) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-        team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+        team = Sharers(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
         team.ann.run("create", "prompt", "A pier in fog", "clips/a")
         copy = team.ann.root / ".cosmos-jobs" / "cache" / "state.copy"
         hours = copy.stat().st_mtime - 3 * 3600
@@ -220,7 +214,7 @@ def test_without_a_network_the_last_copy_is_read(
 def test_a_host_that_does_not_answer_is_told_with_the_age_of_the_copy(
     tmp_path: Path, ssh_home: Home, server: Server
 ) -> None:
-    team = Team(tmp_path, ssh_home, {"target": "gpu"})
+    team = Sharers(tmp_path, ssh_home, {"target": "gpu"})
     team.ann.run("create", "prompt", "A pier in fog", "clips/a")
     server.stop()
 
@@ -234,7 +228,7 @@ def test_a_host_that_does_not_answer_is_told_with_the_age_of_the_copy(
 def test_ids_are_completed_without_asking_the_host(
     tmp_path: Path, ssh_home: Home, server: Server
 ) -> None:
-    team = Team(tmp_path, ssh_home, {"target": "gpu"})
+    team = Sharers(tmp_path, ssh_home, {"target": "gpu"})
     team.ann.run("create", "prompt", "A pier in fog", "clips/a")
     prompt = orjson.loads(team.ann.run("list", "prompts", "--format", "json").stdout)[0]["id"]
     server.stop()
@@ -245,7 +239,7 @@ def test_ids_are_completed_without_asking_the_host(
 def test_no_credentials_are_left_anywhere(
     tmp_path: Path, ssh_home: Home, server: Server, objects: ObjectServer
 ) -> None:
-    team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+    team = Sharers(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
     said = team.ann.run("apply", "-v", "jobs/small.yaml")
     said_too = team.ann.run("state", "show")
 
@@ -259,7 +253,7 @@ def test_no_credentials_are_left_anywhere(
 def test_without_the_library_it_is_told_what_to_install(
     tmp_path: Path, ssh_home: Home, objects: ObjectServer
 ) -> None:
-    team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+    team = Sharers(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
     (tmp_path / "absent" / "boto3").mkdir(parents=True)
     (tmp_path / "absent" / "boto3" / "__init__.py").write_text("raise ImportError('not here')")
 
@@ -285,7 +279,7 @@ def test_a_store_that_lets_nobody_in_is_told(
     environment: dict[str, str],
     words: str,
 ) -> None:
-    team = Team(tmp_path, ssh_home, {"url": "s3://no-such-bucket/films"})
+    team = Sharers(tmp_path, ssh_home, {"url": "s3://no-such-bucket/films"})
 
     process = team.ann.start("status", env=environment)
     _, err = process.communicate(timeout=60)
@@ -302,20 +296,20 @@ def far_team(
     server: Server,
     objects: ObjectServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[tuple[Team, Proxy]]:
+) -> Iterator[tuple[Sharers, Proxy]]:
     """Return a team with its state in a bucket, behind a network that can be cut."""
     with Proxy(objects.port, round_trip_s=0.1) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-        team = Team(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
+        team = Sharers(tmp_path, ssh_home, {"url": f"s3://{BUCKET}/{tmp_path.name}"})
         team.stand_in_seconds(1)
         yield team, proxy
 
 
-def wait_for_work(team: Team) -> None:
+def wait_for_work(team: Sharers) -> None:
     until(lambda: team.stand_in.lines("begin"))
 
 
-def test_an_outage_of_the_state_is_waited_out(far_team: tuple[Team, Proxy]) -> None:
+def test_an_outage_of_the_state_is_waited_out(far_team: tuple[Sharers, Proxy]) -> None:
     team, proxy = far_team
     applying = team.ann.start("apply", "jobs/small.yaml")
     wait_for_work(team)
@@ -329,7 +323,7 @@ def test_an_outage_of_the_state_is_waited_out(far_team: tuple[Team, Proxy]) -> N
     assert len(team.stand_in.made()) == 2
 
 
-def test_work_goes_on_when_the_state_is_gone_for_long(far_team: tuple[Team, Proxy]) -> None:
+def test_work_goes_on_when_the_state_is_gone_for_long(far_team: tuple[Sharers, Proxy]) -> None:
     team, proxy = far_team
     applying = team.ann.start("apply", "--connect-timeout", "3", "jobs/small.yaml")
     wait_for_work(team)

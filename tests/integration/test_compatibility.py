@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Project
+from tests.support.project import Project
 
 PROJECT = Path(__file__).parents[1] / "data" / "project-before-the-move.tar.gz"
 IDS = {"rs_6e73db40e7a62833", "rs_decd7cf332186c58", "rs_eaec741f38568566"}

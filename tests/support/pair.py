@@ -1,4 +1,4 @@
-"""Two users of one shelf of published outputs."""
+"""Two clones of a project, and such with one place for their published outputs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from tests.support.remote_project import Remote, StandIn, target
 from tests.support.ssh_server import Home
 
 
-class Pair:
-    """Two clones of a project, each with a state and a GPU root of its own, and one shelf."""
+class Clones:
+    """Ann's and Bob's clone of a project with a job of two runs, and what makes these."""
 
-    def __init__(self, folder: Path, home: Home, outputs: dict[str, str], place: Place) -> None:
+    def __init__(self, folder: Path, home: Home) -> None:
         self.folder = folder
-        self.outputs = outputs
-        self.place = place
         self.stand_in = StandIn(folder / "stand-in")
         self.ann, self.bob = Remote(folder / "ann", home), Remote(folder / "bob", home)
         self.ann.sweep(2)
         shutil.copytree(self.ann.root, self.bob.root, dirs_exist_ok=True)
+
+
+class Pair(Clones):
+    """Two clones, each with a state and a GPU root of its own, and one shelf."""
+
+    def __init__(self, folder: Path, home: Home, outputs: dict[str, str], place: Place) -> None:
+        super().__init__(folder, home)
+        self.outputs = outputs
+        self.place = place
         for each in (self.ann, self.bob):
             self.configure(each)
 

@@ -22,10 +22,13 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from benchmarks.rows import Row
-from cosmos_jobs.engines.preview import maps, recipes, requests, video
+from cosmos_jobs.artifacts import media, video_writer
+from cosmos_jobs.artifacts.media import Pixels
+from cosmos_jobs.engines import filters
+from cosmos_jobs.engines.preview import recipes, requests
 from cosmos_jobs.engines.preview.cache import Cache
-from cosmos_jobs.engines.preview.maps import Pixels
 from cosmos_jobs.engines.preview.passes import compute
+from cosmos_jobs.engines.preview.probes import probe
 from cosmos_jobs.engines.preview.program import make
 
 CORES = len(os.sched_getaffinity(0))
@@ -80,12 +83,12 @@ def _map_row(name: str, kinds: Sequence[str], clip: Path, root: Path) -> Row:
 
 def _bare(wanted: Sequence[recipes.Recipe], clip: Path, root: Path) -> float:
     """Time a plain loop: OpenCV and x264 use all cores, each in its turn."""
-    frames = [video.rgb(frame) for frame in video.frames(clip, wanted[0].clip.frames)]
-    table = maps.palette_table(frames[::6])
+    frames = [media.rgb(frame) for frame in media.frames(clip, wanted[0].clip.frames)]
+    table = filters.palette_table(frames[::6])
     cv2.setNumThreads(CORES)
     start = time.perf_counter()
     for recipe in wanted:
-        codec = video.LOSSLESS_GREY if recipe.is_grey else video.LOSSLESS_RGB
+        codec = video_writer.LOSSLESS_GREY if recipe.is_grey else video_writer.LOSSLESS_RGB
         with av.open(root / "bare.mp4", "w") as container:
             added = container.add_stream(codec.encoder, 30, options=dict(codec.options))
             stream = cast(VideoStream, added)
@@ -103,13 +106,13 @@ def _bare(wanted: Sequence[recipes.Recipe], clip: Path, root: Path) -> float:
 def _draw(recipe: recipes.Recipe, frame: Pixels, table: Pixels) -> Pixels:
     match recipe.kind:
         case "edge":
-            return maps.edge(frame, 100, 200)
+            return filters.edge(frame, 100, 200)
         case "vis":
-            return maps.vis(frame, 2, 10)
+            return filters.vis(frame, 2, 10)
         case "depth":
-            return maps.luminance(frame)
+            return filters.luminance(frame)
         case _:
-            return maps.quantised(frame, table)
+            return filters.quantised(frame, table)
 
 
 def _ours(wanted: Sequence[recipes.Recipe], clip: Path, root: Path) -> float:
@@ -179,7 +182,7 @@ def _peak_mb(out: Path, wanted: Sequence[requests.Request]) -> float:
 
 
 def _recipes(clip: Path, kinds: Sequence[str]) -> list[recipes.Recipe]:
-    made = recipes.recipes(_requests(clip, 1)[0], {"color": video.probe(clip)})
+    made = recipes.recipes(_requests(clip, 1)[0], {"color": probe(clip)})
     return [made[kind] for kind in kinds]
 
 
@@ -219,7 +222,7 @@ def _clip(path: Path, count: int) -> Path:
     blocks = random.integers(0, 255, (height // 64, 2 * width // 64, 3), np.uint8)
     scene = cv2.resize(blocks, (2 * width, height), interpolation=cv2.INTER_NEAREST)
     scene = cv2.add(scene, random.integers(0, 12, scene.shape, np.uint8))
-    with video.Writer(path, _SIZE, Fraction(30), video.VIEWING) as writer:
+    with video_writer.Writer(path, _SIZE, Fraction(30), video_writer.VIEWING) as writer:
         for number in range(count):
             left = number * 4 % width
             view = np.ascontiguousarray(scene[:, left : left + width])

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from benchmarks.rows import Row, best
-from cosmos_jobs.engines.preview import video
+from cosmos_jobs.artifacts import video_writer
 from cosmos_jobs.operations import WorkflowOperations
 from tests.support import browser, made_projects
 
@@ -92,7 +92,7 @@ def _project(root: Path) -> WorkflowOperations:
 def _film(path: Path, rng: np.random.Generator) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     ground = cv2.resize(rng.integers(0, 256, (11, 20, 3), np.uint8), SIZE)
-    with video.Writer(path, SIZE, Fraction(24), video.VIEWING) as writer:
+    with video_writer.Writer(path, SIZE, Fraction(24), video_writer.VIEWING) as writer:
         for number in range(FRAMES):
             moved = np.roll(np.asarray(ground, np.uint8), 4 * number, axis=1)
             writer.write(np.asarray(cv2.cvtColor(moved, cv2.COLOR_RGB2YUV_I420), np.uint8))

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from cosmos_jobs.apply.remotes.base import Shelf
+from cosmos_jobs.apply.remotes.notes import Notes
 from cosmos_jobs.artifacts.outputs import MANIFEST, Outputs
-from cosmos_jobs.artifacts.remotes.base import Shelf
-from cosmos_jobs.artifacts.remotes.notes import Notes
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.events import Event, Kind
 from cosmos_jobs.core.record import IN_FLIGHT, Record, State

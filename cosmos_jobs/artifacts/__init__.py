@@ -1,1 +1,1 @@
-"""Files by their content: digests, outputs, and where a team publishes them."""
+"""Files by content: media and how they are read, digests, outputs, stores of objects."""

@@ -22,17 +22,15 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import orjson
 
+from cosmos_jobs.artifacts import media
+from cosmos_jobs.artifacts.media import NoPictureError, UnreadableError, VideoError
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.diagnostics import Unusable
 from cosmos_jobs.core.run import IMAGE_SUFFIXES, InputFile
-
-if TYPE_CHECKING:
-    import av.container
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with a path, the bytes read so far and the bytes in all, one call at a time."""
@@ -282,65 +280,59 @@ def _unreadable(error: OSError | ValueError) -> Unusable:
     return Unusable("unreadable-file", "is not a possible file name")
 
 
+_NO_IMAGE = Unusable(
+    "not-an-image",
+    "is a video, not an image",
+    "give the file the name of what it is, such as color.mp4",
+)
 _RENDER = "render or copy it again; `ffprobe FILE` says what is in it"
 
 
 def _probe(path: str, head: bytes) -> Footage | Unusable:
     """Return frames, width, height and fps, or why `path`, which starts with `head`, has none."""
-    image = path.lower().endswith(IMAGE_SUFFIXES)
+    image = media.is_image(Path(path))
     kind = "an image" if image else "a video"
     if not head:
         return Unusable("empty-file", "is empty", _RENDER)
     if head.startswith(_LFS_POINTER):
         return Unusable("lfs-pointer", f"is a Git LFS pointer, not {kind}", "run `git lfs pull`")
-    import av
-
     try:
-        if image:
-            with open(path, "rb") as file:
-                # Told by its content: by its name, FFmpeg takes `a%d.jpg` for a pattern of names.
-                nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
-                with av.open(nameless, "r") as container:
-                    return _image(container)
-        with av.open(path) as container:
-            return _video(container)
-    except (av.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its data makes no sense"
+        return _image(Path(path)) if image else _video(Path(path))
+    except VideoError as error:
+        reason = error.reason if isinstance(error, UnreadableError) else f"it {error}"
         what = f"is not {kind} that can be read ({reason})"
         return Unusable(f"not-{kind.replace(' ', '-')}", what, _RENDER)
 
 
-def _is_picture(container: av.container.InputContainer) -> bool:
-    return container.format.name.endswith("_pipe") and container.duration is None
+def _image(path: Path) -> Footage | Unusable:
+    try:
+        seen = media.look(path)
+    except NoPictureError:
+        return _NO_IMAGE
+    if not seen.is_picture:
+        return _NO_IMAGE
+    # Engines are told the size before turning; players, previews and pages turn it by EXIF.
+    width, height = media.first(path, strict=False).size
+    return Footage(1, width, height, float(seen.rate or 1))
 
 
-def _image(container: av.container.InputContainer) -> Footage | Unusable:
-    if not _is_picture(container):
-        hint = "give the file the name of what it is, such as color.mp4"
-        return Unusable("not-an-image", "is a video, not an image", hint)
-    stream = container.streams.video[0]
-    picture = next(container.decode(stream))
-    fps = stream.average_rate or stream.guessed_rate or 1
-    return Footage(1, picture.width, picture.height, float(fps))
-
-
-def _video(container: av.container.InputContainer) -> Footage | Unusable:
-    if not container.streams.video:
+def _video(path: Path) -> Footage | Unusable:
+    """Return what counts as a video's length: all packets with data, whether shown or not."""
+    try:
+        seen = media.look(path)
+    except NoPictureError:
         return Unusable("no-video-stream", "has no video stream")
-    stream = container.streams.video[0]
-    size = stream.codec_context
-    if _is_picture(container):
+    if seen.is_picture:
         hint = f"the names of images end in {', '.join(IMAGE_SUFFIXES)}"
         return Unusable("not-a-video", "is a picture, not a video", hint)
+    frames, declared = seen.packets.filled, seen.packets.declared
     # The packets are counted too: a file that was cut still says how many it should have.
-    frames = sum(1 for packet in container.demux(stream) if packet.size)
-    if frames < stream.frames:
-        what = f"is cut: {frames} of its {stream.frames} frames are there"
+    if frames < declared:
+        what = f"is cut: {frames} of its {declared} frames are there"
         return Unusable("cut-video", what, _RENDER)
-    fps = stream.average_rate or stream.guessed_rate
-    if not frames or not fps or not size.width or not size.height:
+    if not frames or not seen.rate or not all(seen.stored):
         return Unusable("no-frames", "has no frames")
-    return Footage(frames, size.width, size.height, float(fps))
+    return Footage(frames, *seen.stored, float(seen.rate))
 
 
 # --- the cache ----------------------------------------------------------------------------

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmos_jobs.engines.preview import maps
-from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.artifacts.media import Pixels
+from cosmos_jobs.engines import filters
 
 Mask: TypeAlias = NDArray[np.bool_]
 
-_EDGES = maps.EDGE_THRESHOLDS["medium"]
-_BLUR = maps.BLUR_FACTORS["medium"]
+_EDGES = filters.EDGE_THRESHOLDS["medium"]
+_BLUR = filters.BLUR_FACTORS["medium"]
 _BOUNDARY = 0.008  # of the diagonal
 _STEP = 48  # of all channels together: what lossy videos do to one colour
 _FLOW_WIDTH = 480
@@ -32,7 +32,7 @@ def edges(picture: Pixels) -> Mask:
 
     They are the same for all runs, so that a sweep over thresholds compares.
     """
-    return maps.edge(picture, *_EDGES) > 0
+    return filters.edge(picture, *_EDGES) > 0
 
 
 def edge_f1(found: Mask, wanted: Mask) -> float:
@@ -47,7 +47,7 @@ def edge_f1(found: Mask, wanted: Mask) -> float:
 
 def blurred(picture: Pixels) -> Pixels:
     """Return what `blur_ssim` compares: the luminance of the vis map, `blur_strength: medium`."""
-    return maps.luminance(maps.vis(picture, *_BLUR))
+    return filters.luminance(filters.vis(picture, *_BLUR))
 
 
 def has_ssim() -> bool:
@@ -117,7 +117,7 @@ def flicker(before: Pixels, after: Pixels) -> float | None:
     back cancel out (Sundaram et al. 2010).
     """
     first, second = (_narrow(each) for each in (before, after))
-    greys = [maps.luminance(each) for each in (first, second)]
+    greys = [filters.luminance(each) for each in (first, second)]
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     forth = flow.calc(greys[0], greys[1], None)  # type: ignore[call-overload]
     back = flow.calc(greys[1], greys[0], None)  # type: ignore[call-overload]
@@ -138,7 +138,7 @@ def sharpness(picture: Pixels) -> float:
     From 0 on; higher is sharper, and noise counts as sharp; it depends on the
     size. Source: Pech-Pacheco et al. 2000 (LAPV in Pertuz et al. 2013).
     """
-    return float(cv2.Laplacian(maps.luminance(picture), cv2.CV_64F).var())
+    return float(cv2.Laplacian(filters.luminance(picture), cv2.CV_64F).var())
 
 
 def fingerprint(picture: Pixels) -> int:
@@ -147,7 +147,7 @@ def fingerprint(picture: Pixels) -> int:
     Luminance at 32×32; of its discrete cosine transform the lowest 8×8: a bit
     is set where one is above their median. Source: Zauner 2010, as pHash.
     """
-    small = maps.resize(maps.luminance(picture), (_HASH_FROM, _HASH_FROM))
+    small = filters.resize(filters.luminance(picture), (_HASH_FROM, _HASH_FROM))
     low = np.asarray(cv2.dct(small.astype(np.float32)))[:_HASH_SIDE, :_HASH_SIDE].ravel()
     return int("".join("1" if each else "0" for each in low > np.median(low)), 2)
 
@@ -167,4 +167,4 @@ def _narrow(picture: Pixels) -> Pixels:
     height, width = picture.shape[:2]
     if width <= _FLOW_WIDTH:
         return picture
-    return maps.resize(picture, (_FLOW_WIDTH, round(height * _FLOW_WIDTH / width)))
+    return filters.resize(picture, (_FLOW_WIDTH, round(height * _FLOW_WIDTH / width)))

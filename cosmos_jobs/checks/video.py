@@ -8,13 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
+from cosmos_jobs.artifacts import media
+from cosmos_jobs.artifacts.media import Pixels, Size, VideoError
 from cosmos_jobs.artifacts.outputs import MAPS
 from cosmos_jobs.checks import image
 from cosmos_jobs.checks.registry import BY_NAME, Measured
-from cosmos_jobs.engines.preview import maps, video
-from cosmos_jobs.engines.preview.buckets import Size
-from cosmos_jobs.engines.preview.maps import Pixels
-from cosmos_jobs.engines.preview.video import VideoError
+from cosmos_jobs.engines import filters
 
 SAMPLES = 16
 """How many frames of a video are looked at, spread over it, each with the one after it."""
@@ -26,10 +25,10 @@ NO_SSIM = "needs scikit-image: pip install 'cosmos-jobs[metrics]'"
 NO_INPUT = "the input video is not there as it was"
 
 _FILTERS = {
-    "color": maps.FILE_INTERPOLATION["vis"],
-    "edge": maps.FILE_INTERPOLATION["edge"],
-    "depth": maps.FILE_INTERPOLATION["depth"],
-    "segmentation": maps.FILE_INTERPOLATION["seg"],
+    "color": filters.FILE_INTERPOLATION["vis"],
+    "edge": filters.FILE_INTERPOLATION["edge"],
+    "depth": filters.FILE_INTERPOLATION["depth"],
+    "segmentation": filters.FILE_INTERPOLATION["seg"],
 }
 """How the files of an input are brought to an output's size."""
 
@@ -67,7 +66,7 @@ class _Clip:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        count = video.probe(subject.video).frames
+        count = media.whole(subject.video).packets.shown
         self._numbers = spread(count)
         following = {each + 1 for each in self._numbers if each + 1 < count}
         read = _read(subject.video, {*self._numbers, *following})
@@ -109,7 +108,8 @@ class _Clip:
     def _edge_f1(self) -> float | str:
         if "edge" in self._subject.given:
             wanted = {
-                number: maps.luminance(each) > 127 for number, each in self._given("edge").items()
+                number: filters.luminance(each) > 127
+                for number, each in self._given("edge").items()
             }
         else:
             wanted = _each(self._given("color"), image.edges)
@@ -130,7 +130,7 @@ class _Clip:
         return pair if isinstance(pair, str) else _compared(image.boundary_f1, *pair)
 
     def _depth_si_rmse(self) -> float | str:
-        pair = self._maps("depth", maps.luminance)
+        pair = self._maps("depth", filters.luminance)
         return pair if isinstance(pair, str) else _compared(image.depth_si_rmse, *pair)
 
     def _maps(
@@ -143,7 +143,7 @@ class _Clip:
             return f"the output has no {role} map; put one beside it, as {MAPS[role]}"
         own = _read(self._subject.own[role], self._numbers)
         found = {
-            number: maps.resize(each, self._size, _FILTERS[role]) for number, each in own.items()
+            number: filters.resize(each, self._size, _FILTERS[role]) for number, each in own.items()
         }
         return _each(found, prepare), _each(self._given(role), prepare)
 
@@ -157,8 +157,8 @@ class _Clip:
 
     def _fitted(self, frame: Pixels, role: str) -> Pixels:
         if self._subject.covers:
-            return maps.cover(frame, self._size)
-        return maps.resize(frame, self._size, _FILTERS[role])
+            return filters.cover(frame, self._size)
+        return filters.resize(frame, self._size, _FILTERS[role])
 
 
 def spread(count: int) -> list[int]:
@@ -170,9 +170,9 @@ def spread(count: int) -> list[int]:
 def _read(path: Path, numbers: Iterable[int]) -> dict[int, Pixels]:
     """Return frames of a video by number, as far as it has them; raises VideoError."""
     wanted = set(numbers)
-    limit = min(video.probe(path).frames, max(wanted) + 1)
-    frames = enumerate(video.frames(path, limit))
-    return {number: video.rgb(each) for number, each in frames if number in wanted}
+    limit = min(media.whole(path).packets.shown, max(wanted) + 1)
+    frames = enumerate(media.frames(path, limit))
+    return {number: media.rgb(each) for number, each in frames if number in wanted}
 
 
 def _cut(frame: Pixels, size: Size | None) -> Pixels:
@@ -181,7 +181,7 @@ def _cut(frame: Pixels, size: Size | None) -> Pixels:
 
 def _limited(frame: Pixels) -> Pixels:
     height, width = frame.shape[:2]
-    return maps.resize(frame, (LIMIT, round(height * LIMIT / width))) if width > LIMIT else frame
+    return filters.resize(frame, (LIMIT, round(height * LIMIT / width))) if width > LIMIT else frame
 
 
 def _each(frames: Mapping[int, Pixels], function: Callable[[Pixels], _T]) -> dict[int, _T]:

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from cosmos_jobs.artifacts import media
+from cosmos_jobs.artifacts.media import Pixels, VideoError
 from cosmos_jobs.config.project import EnhancerSettings
 from cosmos_jobs.core.redaction import masked
 from cosmos_jobs.core.run import Scalar
@@ -143,8 +145,8 @@ class OpenAIEnhancer:
 
         try:
             content = list(self._content(request))
-        except (OSError, ValueError) as error:
-            return Answer(reason=f"its video cannot be read: {error}")
+        except VideoError as error:
+            return Answer(reason=f"its video cannot be read: {error.__cause__ or f'it {error}'}")
         try:
             return self._read(client.chat.completions.create(**self._question(content)))
         except openai.APITimeoutError:
@@ -242,40 +244,15 @@ def _plain(said: str) -> str:
 def pictures(video: Path, count: int) -> list[bytes]:
     """Return at most `count` frames of a video as JPEG, evenly spaced, LARGEST_PX or smaller.
 
-    Raises OSError or ValueError when there is none to be had.
+    They are upright. Raises VideoError when there is none to be had.
     """
-    import av
-
-    made: dict[int | None, bytes] = {}
-    # PyAV's errors are OSErrors or ValueErrors.
-    with av.open(str(video)) as container:
-        stream = container.streams.video[0] if container.streams.video else None
-        if stream is None:
-            raise ValueError("it has no picture")
-        length = stream.duration or 0
-        start = stream.start_time or 0
-        for number in range(count if length else 1):
-            wanted = start + length * (2 * number + 1) // (2 * count)
-            if length:
-                container.seek(wanted, stream=stream)
-            if frame := _frame(container.decode(stream), wanted):
-                made[frame.pts] = _jpeg(frame.to_image())
-    if not made:
-        raise ValueError("it has no picture")
-    return list(made.values())
+    return [_jpeg(media.rgb(frame)) for frame in media.sampled(video, count)]
 
 
-def _frame(frames: Iterator[Any], wanted: int) -> Any:
-    """Return the last frame that is not after `wanted`, the first where all are."""
-    found = None
-    for frame in frames:
-        if found is not None and (frame.pts is None or frame.pts > wanted):
-            break
-        found = frame
-    return found
+def _jpeg(picture: Pixels) -> bytes:
+    from PIL import Image
 
-
-def _jpeg(image: Any) -> bytes:
+    image = Image.fromarray(picture)
     image.thumbnail((LARGEST_PX, LARGEST_PX))
     data = io.BytesIO()
     image.save(data, "JPEG", quality=85)

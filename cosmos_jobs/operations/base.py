@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from cosmos_jobs.artifacts import remotes
+from cosmos_jobs.apply import remotes
 from cosmos_jobs.artifacts.outputs import NAMES, Outputs
 from cosmos_jobs.config import project
 from cosmos_jobs.config.project import Project, Target

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import orjson
 
+from cosmos_jobs.artifacts import media
+from cosmos_jobs.artifacts.media import Pixels, VideoError
+from cosmos_jobs.artifacts.video_writer import VIEWING, Writer
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.run import IMAGE_SUFFIXES
-from cosmos_jobs.engines.preview import maps, video
-from cosmos_jobs.engines.preview.video import Codec, VideoError
+from cosmos_jobs.engines import filters
 
 POSTER_WIDTH = 480
 SMALL_WIDTH = 320
@@ -113,37 +114,34 @@ def _recalled(path: Path) -> _Facts | None:
 
 def _looked(path: Path, poster: Path) -> _Facts:
     """Look at a video and write its first frame as a poster."""
-    seen = video.probe(path)
-    first = video.rgb(next(video.frames(path, 1)))
+    seen = media.whole(path)
+    first = media.rgb(next(media.frames(path, 1)))
     small = _narrowed(first, POSTER_WIDTH)
     pixels = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     atomic.write(poster, cv2.imencode(".jpg", pixels, quality)[1].tobytes())
-    return _Facts(seen.frames, float(seen.fps), *seen.size, _plays(path))
-
-
-def _plays(path: Path) -> bool:
-    with av.open(path) as container:
-        context = container.streams.video[0].codec_context
-        return (context.name, context.pix_fmt) in _PLAYED
+    plays = (seen.codec, seen.pixels.name) in _PLAYED
+    return _Facts(seen.packets.shown, float(seen.rate), *seen.upright, plays)
 
 
 def _encode(source: Path, target: Path, width: int, facts: _Facts) -> None:
     """Write a video anew for browsers, at most `width` wide."""
     options = (("preset", "veryfast"), ("crf", "26"), ("g", str(_GROUP)), ("bf", "0"))
-    codec = Codec("libx264", "yuv420p", options, video.VIEWING.color_range, threads=1)
+    codec = replace(VIEWING, options=options)
     scale = min(1.0, width / facts.width)
     size = (_even(facts.width * scale), _even(facts.height * scale))
     fps = Fraction(facts.fps).limit_denominator(100_000)
-    with atomic.replacing(target) as temporary, video.Writer(temporary, size, fps, codec) as writer:
-        for frame in video.frames(source, facts.frames):
-            fitted = maps.resize(video.rgb(frame), size)
+    with atomic.replacing(target) as temporary, Writer(temporary, size, fps, codec) as writer:
+        for frame in media.frames(source, facts.frames):
+            fitted = filters.resize(media.rgb(frame), size)
             writer.write(np.asarray(cv2.cvtColor(fitted, cv2.COLOR_RGB2YUV_I420), np.uint8))
 
 
-def _narrowed(picture: maps.Pixels, width: int) -> maps.Pixels:
+def _narrowed(picture: Pixels, width: int) -> Pixels:
     scale = min(1.0, width / picture.shape[1])
-    return maps.resize(picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale)))
+    return filters.resize(
+        picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    )
 
 
 def _even(length: float) -> int:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Dialog, Locator, Page, Request
 
+from cosmos_jobs.artifacts import video_writer
 from cosmos_jobs.core.record import State
-from cosmos_jobs.engines.preview import video
 from cosmos_jobs.errors import InvalidFiles, UsageError
 from cosmos_jobs.operations import WorkflowOperations
 from tests.support import browser, made_projects
@@ -58,7 +58,7 @@ OTHERS = {
 def film(path: Path, colour: tuple[int, int, int], frames: int = FRAMES, fps: int = FPS) -> Path:
     """Write a video that shows the number of its frame as white bars, over a colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with video.Writer(path, SIZE, Fraction(fps), video.VIEWING) as writer:
+    with video_writer.Writer(path, SIZE, Fraction(fps), video_writer.VIEWING) as writer:
         for number in range(frames):
             picture = np.full((SIZE[1], SIZE[0], 3), colour, np.uint8)
             for bit in range(BITS):

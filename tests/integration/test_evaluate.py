@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cosmos_jobs.artifacts import video_writer
 from cosmos_jobs.core import atomic
-from cosmos_jobs.engines.preview import video
 from cosmos_jobs.operations import WorkflowOperations
 from tests.support import made_projects
 
@@ -40,7 +40,7 @@ def pictures(seed: int, count: int = COUNT) -> Iterator[NDArray[np.uint8]]:
 
 def film(path: Path, frames: Iterator[NDArray[np.uint8]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with video.Writer(path, (320, 240), Fraction(24), video.VIEWING) as writer:
+    with video_writer.Writer(path, (320, 240), Fraction(24), video_writer.VIEWING) as writer:
         for each in frames:
             writer.write(np.asarray(cv2.cvtColor(each, cv2.COLOR_RGB2YUV_I420), np.uint8))
     return path

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from cosmos_jobs.artifacts import media
+from cosmos_jobs.artifacts.media import Pixels
 from cosmos_jobs.core import atomic
-from cosmos_jobs.engines.preview import maps, video
-from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.engines import filters
 from tests.integration.test_preview_program import COMMAND, film, pictures, preview, run, source
 
 
@@ -97,12 +98,12 @@ def test_maps_for_cosmos_3_are_cropped_where_others_are_stretched(tmp_path: Path
     )
 
     assert done.returncode == 0
-    fitted = [maps.cover(frame, (832, 480)) for frame in pictures(color)]
-    blurred = [maps.vis(frame, 2, 10, antialias=False) for frame in fitted]
+    fitted = [filters.cover(frame, (832, 480)) for frame in pictures(color)]
+    blurred = [filters.vis(frame, 2, 10, antialias=False) for frame in fitted]
     edges = [cv2.Canny(frame, 100, 200) for frame in fitted]
     assert np.array_equal([frame[:, :, 0] for frame in frames(done.answers["c3"])], edges)
     assert np.array_equal(frames(done.answers["vis"]), blurred)
-    assert video.probe(Path(done.answers["t2.5"]["path"])).size == (768, 432)
+    assert media.whole(Path(done.answers["t2.5"]["path"])).upright == (768, 432)
 
 
 def test_a_resolution_that_only_cosmos_3_has_is_refused_for_the_others_alone(
@@ -117,7 +118,7 @@ def test_a_resolution_that_only_cosmos_3_has_is_refused_for_the_others_alone(
     )
 
     assert done.returncode == 1
-    assert video.probe(Path(done.answers["c3"]["path"])).size == (1360, 768)
+    assert media.whole(Path(done.answers["c3"]["path"])).upright == (1360, 768)
     assert "768" in done.answers["t2.5"]["error"]
 
 

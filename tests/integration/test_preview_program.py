@@ -22,8 +22,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs.engines.preview import maps, program, upscale, video
-from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.artifacts import media, video_writer
+from cosmos_jobs.artifacts.media import Pixels
+from cosmos_jobs.engines import filters
+from cosmos_jobs.engines.preview import program, upscale
 
 Run: TypeAlias = dict[str, Any]
 FPS = Fraction(30000, 1001)
@@ -37,7 +39,7 @@ def film(path: Path, frames: int = 6, size: tuple[int, int] = (192, 108), seed: 
     random = np.random.default_rng(seed)
     blocks = random.integers(0, 255, (8, 32, 3), np.uint8)
     scene = cv2.resize(blocks, (2 * width, height), interpolation=cv2.INTER_NEAREST)
-    with video.Writer(path, size, FPS, video.LOSSLESS_RGB) as writer:
+    with video_writer.Writer(path, size, FPS, video_writer.LOSSLESS_RGB) as writer:
         for number in range(frames):
             left = 3 * number
             writer.write(np.ascontiguousarray(scene[:, left : left + width], np.uint8))
@@ -94,8 +96,8 @@ def reason(out: Path, number: int) -> str:
     return str(error["reason"])
 
 
-def pictures(path: Path, read: Callable[[av.VideoFrame], Pixels] = video.rgb) -> list[Pixels]:
-    return [read(frame) for frame in video.frames(path, video.probe(path).frames)]
+def pictures(path: Path, read: Callable[[av.VideoFrame], Pixels] = media.rgb) -> list[Pixels]:
+    return [read(frame) for frame in media.frames(path, media.whole(path).packets.shown)]
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -126,7 +128,7 @@ def test_a_run_leaves_a_playable_video_its_maps_and_a_manifest(tmp_path: Path) -
     assert (written["run"], written["status"]) == ("rs_0000000000000001", "succeeded")
     assert (written["frames"], written["source_frames"], written["fps"]) == (6, 6, "30000/1001")
     assert written["picture"] == {"width": 320, "height": 192}
-    assert video.probe(folder / "output.mp4").size == (written["width"], written["height"])
+    assert media.whole(folder / "output.mp4").upright == (written["width"], written["height"])
     named = [written["output"], *written["controls"].values()]
     for file in named:
         digest = hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest()
@@ -139,7 +141,7 @@ def test_a_run_leaves_a_playable_video_its_maps_and_a_manifest(tmp_path: Path) -
 
 def test_maps_are_shipped_bit_for_bit(tmp_path: Path) -> None:
     color = film(tmp_path / "color.mp4")
-    frames = [maps.resize(frame, (320, 192)) for frame in pictures(color)]
+    frames = [filters.resize(frame, (320, 192)) for frame in pictures(color)]
 
     preview(tmp_path / "out", [run(1, color, edge_threshold="low", blur_strength="high")])
 
@@ -148,7 +150,7 @@ def test_maps_are_shipped_bit_for_bit(tmp_path: Path) -> None:
     depth = pictures(controls / "depth.mp4")
     for number, frame in enumerate(frames):
         assert np.array_equal(edges[number][..., 1], cv2.Canny(frame, 50, 100))
-        assert np.array_equal(blurred[number], maps.vis(frame, 1, 16))
+        assert np.array_equal(blurred[number], filters.vis(frame, 1, 16))
         assert np.array_equal(depth[number][..., 0], cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
     opened, image = cv2.VideoCapture(str(controls / "edge.mp4")).read()
     assert opened
@@ -301,10 +303,10 @@ def test_bad_inputs_fail_their_run_with_a_reason_and_no_other(tmp_path: Path) ->
 
 def recorded(path: Path) -> Path:
     """Write a clip as cameras do: lossy H.264 with B-frames."""
-    camera = replace(video.VIEWING, options=(("preset", "medium"), ("crf", "18")))
+    camera = replace(video_writer.VIEWING, options=(("preset", "medium"), ("crf", "18")))
     random = np.random.default_rng(1)
     scene = cv2.resize(random.integers(0, 255, (30, 60, 3), np.uint8), (400, 240))
-    with video.Writer(path, (320, 240), FPS, camera) as writer:
+    with video_writer.Writer(path, (320, 240), FPS, camera) as writer:
         for number in range(30):
             view = np.ascontiguousarray(scene[:, number : number + 320])
             writer.write(np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2YUV_I420), np.uint8))
@@ -497,8 +499,8 @@ def test_an_upscaled_video_is_its_source_larger_above_a_caption(tmp_path: Path) 
     assert (written["controls"], written["weights"]) == ({}, {})
     assert written["picture"] == {"width": 576, "height": 324}
     assert (written["frames"], written["fps"]) == (6, "30000/1001")
-    made = video.probe(folder / "output.mp4")
-    assert (made.frames, made.fps, made.size) == (6, FPS, (576, written["height"]))
+    made = media.whole(folder / "output.mp4")
+    assert (made.packets.shown, made.rate, made.upright) == (6, FPS, (576, written["height"]))
     for source_frame, frame in zip(pictures(color), pictures(folder / "output.mp4"), strict=True):
         expected = upscale.picture(source_frame, (576, 324))
         difference = np.abs(frame[:324].astype(int) - expected)
@@ -525,7 +527,7 @@ def test_the_caption_of_an_upscaled_video_tells_it_from_others(tmp_path: Path) -
 def test_the_output_of_a_run_can_be_upscaled_cut_and_never_beyond_4k(tmp_path: Path) -> None:
     preview(tmp_path / "out", [run(1, film(tmp_path / "color.mp4"), resolution="1080")])
     output = tmp_path / "out" / "rs_0000000000000001" / "output.mp4"
-    width, height = video.probe(output).size
+    width, height = media.whole(output).upright
 
     finished = preview(tmp_path / "out", [upscaling(2, output, max_frames=2)])
 

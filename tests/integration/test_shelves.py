@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_jobs.artifacts.remotes.base import Shelf
+from cosmos_jobs.apply.remotes.base import Shelf
 from cosmos_jobs.errors import StoreAway, StoreError
 from tests.support.fixtures_ssh import Servers
 from tests.support.object_server import BUCKET, ObjectServer

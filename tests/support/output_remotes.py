@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from cosmos_jobs.artifacts.remotes.base import Shelf
+from cosmos_jobs.apply.remotes.base import Shelf
 from tests.support.object_server import BUCKET, ObjectServer
 
 KINDS = ("host", "bucket")
@@ -67,10 +67,10 @@ class Objects:
 def open_shelf(kind: str, where: str) -> Shelf:
     """Return a shelf of a kind: on the host `gpu` below a root, or in a bucket at a URL."""
     if kind == "bucket":
-        from cosmos_jobs.artifacts.remotes.s3 import ObjectShelf
+        from cosmos_jobs.apply.remotes.s3 import ObjectShelf
 
         return ObjectShelf(where, patience_s=5)
-    from cosmos_jobs.artifacts.remotes.host import RemoteShelf
+    from cosmos_jobs.apply.remotes.host import RemoteShelf
     from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 
     return RemoteShelf(SSHHost("gpu", connect_timeout_s=20), where)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.artifacts.media import Pixels
 
 _GREY_TO_LUMA = np.rint(16 + np.arange(256) * 219 / 255).astype(np.uint8)
 _NEUTRAL = 128

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from cosmos_jobs.artifacts.media import Pixels
 from cosmos_jobs.core.run import ROLE_OF
-from cosmos_jobs.engines.preview.maps import Pixels
 from cosmos_jobs.engines.preview.recipes import STAND_INS
 from cosmos_jobs.engines.preview.requests import Request
 

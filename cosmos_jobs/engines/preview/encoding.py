@@ -14,15 +14,15 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from cosmos_jobs.artifacts import media, video_writer
+from cosmos_jobs.artifacts.media import Pixels, Size, VideoError
 from cosmos_jobs.core import atomic
-from cosmos_jobs.engines.preview import blend, caption, upscale, video
+from cosmos_jobs.engines.preview import blend, caption, upscale
 from cosmos_jobs.engines.preview.blend import Planes
-from cosmos_jobs.engines.preview.buckets import Size
 from cosmos_jobs.engines.preview.errors import EXPECTED
-from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.engines.preview.probes import Video
 from cosmos_jobs.engines.preview.recipes import Recipe
 from cosmos_jobs.engines.preview.requests import Request
-from cosmos_jobs.engines.preview.video import Video, VideoError
 
 Pictures: TypeAlias = Mapping[Recipe, Planes]
 OUTPUT = "output.mp4"
@@ -117,9 +117,9 @@ def _pictures(recipe: Recipe, find: Callable[[Recipe], Path]) -> Iterator[Planes
 
 
 def _map(recipe: Recipe, path: Path) -> Iterator[Pixels]:
-    read = video.grey if recipe.is_grey else video.rgb
+    read = media.grey if recipe.is_grey else media.rgb
     try:
-        for frame in video.frames(path, recipe.clip.frames):
+        for frame in media.frames(path, recipe.clip.frames):
             yield read(frame)
     except VideoError as error:
         raise VideoError(f"the computed {recipe.kind} map {error}") from error
@@ -132,7 +132,7 @@ def _output(work: Work, strip: Pixels) -> Output:
     canvas, picture = _canvas(strip, clip.size)
     with (
         atomic.replacing(work.folder / OUTPUT) as temporary,
-        video.Writer(temporary, size, clip.fps, video.VIEWING) as writer,
+        video_writer.Writer(temporary, size, clip.fps, video_writer.VIEWING) as writer,
     ):
         while (pictures := (yield)) is not None:
             blend.blend([(weight, pictures[recipe]) for weight, recipe in work.layers], picture)

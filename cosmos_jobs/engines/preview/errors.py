@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 import cv2
 
-from cosmos_jobs.engines.preview.video import VideoError
+from cosmos_jobs.artifacts.media import VideoError
 
 EXPECTED = (VideoError, av.FFmpegError, cv2.error, OSError)
 

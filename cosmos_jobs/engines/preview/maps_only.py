@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TypeAlias
 
+from cosmos_jobs.artifacts.media import VideoError
 from cosmos_jobs.engines.preview.cache import Cache
 from cosmos_jobs.engines.preview.errors import reason
 from cosmos_jobs.engines.preview.passes import fill
 from cosmos_jobs.engines.preview.probes import Probes
 from cosmos_jobs.engines.preview.recipes import Recipe, clip, computed
 from cosmos_jobs.engines.preview.requests import MapRequest
-from cosmos_jobs.engines.preview.video import VideoError
 
 Answer: TypeAlias = Mapping[str, str]
 """`id` with `path` and `sha256` of the map, or with an `error`."""

@@ -14,11 +14,12 @@ from typing import TypeAlias, TypeVar
 import av
 import cv2
 
-from cosmos_jobs.engines.preview import maps, video
+from cosmos_jobs.artifacts import media, video_writer
+from cosmos_jobs.artifacts.media import Pixels
+from cosmos_jobs.engines import filters
 from cosmos_jobs.engines.preview.buckets import COSMOS3
 from cosmos_jobs.engines.preview.cache import Cache
 from cosmos_jobs.engines.preview.errors import EXPECTED
-from cosmos_jobs.engines.preview.maps import Pixels
 from cosmos_jobs.engines.preview.probes import named
 from cosmos_jobs.engines.preview.recipes import FILE, Recipe
 
@@ -86,7 +87,7 @@ def compute(
     draw = partial(_draw, painters, _fitting(first))
     with ExitStack() as stack:
         lanes = [stack.enter_context(_lane(recipe, cache)) for recipe in recipes]
-        frames = video.frames(path, first.clip.frames)
+        frames = media.frames(path, first.clip.frames)
         for images in ordered(pool, draw, frames, window):
             for write, image in zip(lanes, images, strict=True):
                 write(image)
@@ -96,13 +97,13 @@ def compute(
 def _fitting(recipe: Recipe) -> Painter:
     """Return how the frames that a map is made from are brought to the bucket's size."""
     if recipe.model == COSMOS3:
-        return partial(maps.cover, size=recipe.clip.size)
-    return partial(maps.resize, size=recipe.clip.size, interpolation=_interpolation(recipe))
+        return partial(filters.cover, size=recipe.clip.size)
+    return partial(filters.resize, size=recipe.clip.size, interpolation=_interpolation(recipe))
 
 
 def _interpolation(recipe: Recipe) -> int:
     computed = recipe.method != FILE or recipe.model == COSMOS3
-    return cv2.INTER_AREA if computed else maps.FILE_INTERPOLATION[recipe.kind]
+    return cv2.INTER_AREA if computed else filters.FILE_INTERPOLATION[recipe.kind]
 
 
 def ordered(
@@ -123,39 +124,39 @@ def ordered(
 
 
 def _draw(painters: Sequence[Painter], fit: Painter, frame: av.VideoFrame) -> list[Pixels]:
-    fitted = fit(video.rgb(frame))
+    fitted = fit(media.rgb(frame))
     return [paint(fitted) for paint in painters]
 
 
 def _painter(recipe: Recipe, path: Path) -> Painter:
     match recipe.method, recipe.settings:
         case "canny", (low, high):
-            return lambda frame: maps.edge(frame, low, high)
+            return lambda frame: filters.edge(frame, low, high)
         case "bilateral", (downscale, factor):
             antialias = recipe.model != COSMOS3
-            return lambda frame: maps.vis(frame, downscale, factor, antialias=antialias)
+            return lambda frame: filters.vis(frame, downscale, factor, antialias=antialias)
         case "luminance", _:
-            return maps.luminance
+            return filters.luminance
         case "k-means", _:
-            table = maps.palette_table(_samples(path, recipe.clip.frames))
-            return lambda frame: maps.quantised(frame, table)
+            table = filters.palette_table(_samples(path, recipe.clip.frames))
+            return lambda frame: filters.quantised(frame, table)
         case _:
             return lambda frame: frame
 
 
 def _samples(path: Path, count: int) -> list[Pixels]:
     step = -(-count // _PALETTE_SAMPLES)
-    return [video.rgb(frame) for frame in islice(video.frames(path, count), 0, None, step)]
+    return [media.rgb(frame) for frame in islice(media.frames(path, count), 0, None, step)]
 
 
 @contextmanager
 def _lane(recipe: Recipe, cache: Cache) -> Iterator[Callable[[Pixels], None]]:
     """Give a function that encodes a map on a thread of its own, a few images behind at most."""
-    codec = video.LOSSLESS_GREY if recipe.is_grey else video.LOSSLESS_RGB
+    codec = video_writer.LOSSLESS_GREY if recipe.is_grey else video_writer.LOSSLESS_RGB
     pending: deque[Future[None]] = deque()
     with (
         cache.adding(recipe.name()) as path,
-        video.Writer(path, recipe.clip.size, recipe.clip.fps, codec) as writer,
+        video_writer.Writer(path, recipe.clip.size, recipe.clip.fps, codec) as writer,
         ThreadPoolExecutor(1) as thread,
     ):
 

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
-from cosmos_jobs.engines.preview import video
+from cosmos_jobs.artifacts import media
+from cosmos_jobs.artifacts.media import Size, VideoError
 from cosmos_jobs.engines.preview.requests import Source
-from cosmos_jobs.engines.preview.video import Video, VideoError
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """What is read of a video file: `frames` from its first on, upright `size`, exact `fps`."""
+
+    path: Path
+    frames: int
+    size: Size
+    fps: Fraction
+
+
+def probe(path: Path) -> Video:
+    """Look at a video file without decoding more than its first frame.
+
+    Raises VideoError if it cannot be opened, has no frames or ends early.
+    """
+    seen = media.whole(path)
+    return Video(path, seen.packets.shown, seen.upright, seen.rate)
 
 
 class Probes:
@@ -20,7 +42,7 @@ class Probes:
         """Return what a video holds; raises VideoError, naming the role."""
         if source.sha256 not in self._seen:
             try:
-                self._seen[source.sha256] = video.probe(source.path)
+                self._seen[source.sha256] = probe(source.path)
             except VideoError as error:
                 self._seen[source.sha256] = error
         seen = self._seen[source.sha256]

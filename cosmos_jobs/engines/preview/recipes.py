@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cosmos_jobs.artifacts.media import VideoError
 from cosmos_jobs.core.run import CONTROLS, ROLE_OF
-from cosmos_jobs.engines.preview import maps
+from cosmos_jobs.engines import filters
 from cosmos_jobs.engines.preview.buckets import RESOLUTIONS, TRANSFER, bucket
+from cosmos_jobs.engines.preview.probes import Video
 from cosmos_jobs.engines.preview.requests import Params, Request
-from cosmos_jobs.engines.preview.video import Video, VideoError
 
 VERSION = 2
 """Raise it when a map's pixels or encoding change, so that no cached map is taken for another."""
@@ -110,8 +111,8 @@ def _recipe(kind: str, request: Request, cut: Video, seen: Mapping[str, Video]) 
 def _settings(kind: str, params: Params) -> tuple[int, ...]:
     match kind:
         case "edge":
-            return maps.EDGE_THRESHOLDS[params.edge_threshold]
+            return filters.EDGE_THRESHOLDS[params.edge_threshold]
         case "vis":
-            return maps.BLUR_FACTORS[params.blur_strength]
+            return filters.BLUR_FACTORS[params.blur_strength]
         case _:
             return ()

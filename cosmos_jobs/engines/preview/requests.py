@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from cosmos_jobs.core.run import CONTROLS, ROLES
+from cosmos_jobs.engines.filters import BLUR_FACTORS, EDGE_THRESHOLDS
 from cosmos_jobs.engines.preview.buckets import RESOLUTIONS, TRANSFER
-from cosmos_jobs.engines.preview.maps import BLUR_FACTORS, EDGE_THRESHOLDS
 
 # Of all models: whether the run's own has it is a matter of that run, not of the whole file.
 _RESOLUTIONS = tuple(dict.fromkeys(name for names in RESOLUTIONS.values() for name in names))

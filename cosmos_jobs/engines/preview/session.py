@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosmos_jobs.artifacts.media import VideoError
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.run import CONTROLS
 from cosmos_jobs.engines.preview import encoding, manifest, upscale
@@ -15,10 +16,9 @@ from cosmos_jobs.engines.preview.encoding import Work
 from cosmos_jobs.engines.preview.errors import EXPECTED, reason
 from cosmos_jobs.engines.preview.log import Log
 from cosmos_jobs.engines.preview.passes import fill
-from cosmos_jobs.engines.preview.probes import Probes
+from cosmos_jobs.engines.preview.probes import Probes, Video
 from cosmos_jobs.engines.preview.recipes import Recipe, recipes
 from cosmos_jobs.engines.preview.requests import Request
-from cosmos_jobs.engines.preview.video import Video, VideoError
 
 _RUNS_AT_ONCE = 8  # encoders that share one decoding of the maps; bounds memory
 

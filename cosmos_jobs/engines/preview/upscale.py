@@ -7,13 +7,12 @@ from fractions import Fraction
 
 import cv2
 
-from cosmos_jobs.engines.preview import maps, video
-from cosmos_jobs.engines.preview.buckets import Size
-from cosmos_jobs.engines.preview.maps import Pixels
-from cosmos_jobs.engines.preview.probes import named
+from cosmos_jobs.artifacts import media
+from cosmos_jobs.artifacts.media import Pixels, Size
+from cosmos_jobs.engines import filters
+from cosmos_jobs.engines.preview.probes import Video, named
 from cosmos_jobs.engines.preview.recipes import Recipe
 from cosmos_jobs.engines.preview.requests import Request
-from cosmos_jobs.engines.preview.video import Video
 
 METHOD = "lanczos"
 
@@ -42,10 +41,10 @@ def recipe(request: Request, color: Video) -> Recipe:
 def pictures(made: Recipe) -> Iterator[Pixels]:
     """Yield the frames of a video at their new size, RGB; raises VideoError, naming the video."""
     with named(made.role):
-        for frame in video.frames(made.clip.path, made.clip.frames):
-            yield picture(video.rgb(frame), made.clip.size)
+        for frame in media.frames(made.clip.path, made.clip.frames):
+            yield picture(media.rgb(frame), made.clip.size)
 
 
 def picture(frame: Pixels, size: Size) -> Pixels:
     """Stretch a frame to `size` by Lanczos over 8 × 8 pixels."""
-    return maps.resize(frame, size, cv2.INTER_LANCZOS4)
+    return filters.resize(frame, size, cv2.INTER_LANCZOS4)

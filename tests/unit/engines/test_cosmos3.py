@@ -23,7 +23,7 @@ from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.core.serialize import ASKED, Asked
 from cosmos_jobs.engines.cosmos3 import Cosmos3Engine
 from cosmos_jobs.engines.preview import recipes, requests
-from cosmos_jobs.engines.preview.video import Video
+from cosmos_jobs.engines.preview.probes import Video
 from cosmos_jobs.jobs.previewed import previewed
 from tests.conftest import Golden
 from tests.support.examples import PLAIN, PREVIEW, expanded, parsed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from cosmos_jobs.artifacts.media import Pixels
 from cosmos_jobs.engines.preview import blend
-from cosmos_jobs.engines.preview.maps import Pixels
 
 SHAPE = (32, 48)
 

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_jobs.engines.preview import maps, recipes
+from cosmos_jobs.artifacts.media import Pixels
+from cosmos_jobs.engines import filters
+from cosmos_jobs.engines.preview import recipes
 from cosmos_jobs.engines.preview.buckets import COSMOS3, RESOLUTIONS, bucket
-from cosmos_jobs.engines.preview.maps import Pixels
+from cosmos_jobs.engines.preview.probes import Video
 from cosmos_jobs.engines.preview.requests import Params
-from cosmos_jobs.engines.preview.video import Video
 
 
 def scene(width: int = 160, height: int = 96) -> Pixels:
@@ -40,7 +41,7 @@ def test_edge_presets_are_the_canny_thresholds_of_the_model(
 ) -> None:
     frame = scene()
 
-    edges = maps.edge(frame, *maps.EDGE_THRESHOLDS[preset])
+    edges = filters.edge(frame, *filters.EDGE_THRESHOLDS[preset])
 
     assert np.array_equal(edges, cv2.Canny(frame, low, high))
     assert set(np.unique(edges)) <= {0, 255}
@@ -68,7 +69,7 @@ def test_vis_presets_are_the_models_bilateral_and_bicubic(
     if factor > 1:
         expected = resized(resized(expected, 160 // factor, 96 // factor), 160, 96)
 
-    blurred = maps.vis(frame, *maps.BLUR_FACTORS[preset])
+    blurred = filters.vis(frame, *filters.BLUR_FACTORS[preset])
 
     assert np.abs(blurred.astype(int) - expected).max() <= 1
 
@@ -95,9 +96,9 @@ def bicubic(size: int, wanted: int) -> np.ndarray:
 def test_hard_edges_are_blurred_as_by_the_model() -> None:
     corners = np.zeros((96, 160, 3), np.uint8)
     corners[::32, :] = corners[:, ::32] = corners[40:60, 50:90] = 255
-    before = maps.vis(corners, 2, 1)
+    before = filters.vis(corners, 2, 1)
 
-    blurred = maps.vis(corners, 2, 10)
+    blurred = filters.vis(corners, 2, 10)
 
     expected = resized(resized(before, 16, 9), 160, 96)
     assert np.abs(blurred.astype(int) - expected).max() <= 1
@@ -113,7 +114,7 @@ def test_supplied_maps_are_resized_as_the_model_does() -> None:
     }
 
     for kind, interpolation in expected.items():
-        resized = maps.resize(frame, (64, 32), maps.FILE_INTERPOLATION[kind])
+        resized = filters.resize(frame, (64, 32), filters.FILE_INTERPOLATION[kind])
 
         assert np.array_equal(resized, cv2.resize(frame, (64, 32), interpolation=interpolation))
 
@@ -121,8 +122,8 @@ def test_supplied_maps_are_resized_as_the_model_does() -> None:
 def test_the_segmentation_stand_in_has_few_colours_and_always_the_same() -> None:
     frame = scene()
 
-    first = maps.quantised(frame, maps.palette_table([frame]))
-    second = maps.quantised(frame, maps.palette_table([frame]))
+    first = filters.quantised(frame, filters.palette_table([frame]))
+    second = filters.quantised(frame, filters.palette_table([frame]))
 
     assert np.array_equal(first, second)
     assert len(np.unique(first.reshape(-1, 3), axis=0)) <= 12
@@ -131,7 +132,7 @@ def test_the_segmentation_stand_in_has_few_colours_and_always_the_same() -> None
 def test_a_frame_of_one_colour_has_a_palette_too() -> None:
     black = np.zeros((32, 32, 3), np.uint8)
 
-    assert maps.quantised(black, maps.palette_table([black])).max() == 0
+    assert filters.quantised(black, filters.palette_table([black])).max() == 0
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_cosmos_3_scales_in_proportion_and_cuts_out_the_middle(
     left, top = round((width - wide) / 2), round((height - high) / 2)
     expected = whole[top : top + high, left : left + wide].round()
 
-    covered = maps.cover(frame, bucket_size)
+    covered = filters.cover(frame, bucket_size)
 
     assert covered.shape == (high, wide, 3)
     assert np.abs(covered.astype(int) - expected).max() <= 1
@@ -228,19 +229,19 @@ def bilinear(size: int, wanted: int) -> np.ndarray:
 def test_a_frame_of_the_right_size_is_left_as_it_is() -> None:
     frame = scene()
 
-    assert np.array_equal(maps.cover(frame, (160, 96)), frame)
+    assert np.array_equal(filters.cover(frame, (160, 96)), frame)
 
 
 def test_vis_of_cosmos_3_ends_with_opencvs_bicubic() -> None:
     frame = scene()
-    before = maps.vis(frame, 2, 1)
+    before = filters.vis(frame, 2, 1)
     small = cv2.resize(before, (16, 9), interpolation=cv2.INTER_CUBIC)
     expected = cv2.resize(small, (160, 96), interpolation=cv2.INTER_CUBIC)
 
-    blurred = maps.vis(frame, 2, 10, antialias=False)
+    blurred = filters.vis(frame, 2, 10, antialias=False)
 
     assert np.array_equal(blurred, expected)
-    assert not np.array_equal(blurred, maps.vis(frame, 2, 10))
+    assert not np.array_equal(blurred, filters.vis(frame, 2, 10))
 
 
 FILM = Video(Path("color.mp4"), 121, (1280, 720), Fraction(30))

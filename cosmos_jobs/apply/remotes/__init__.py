@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cosmos_jobs.artifacts.remotes.base import Shelf
+from cosmos_jobs.apply.remotes.base import Shelf
 from cosmos_jobs.config.project import Project
 
 MAX_MANIFEST = 4 << 20
@@ -19,10 +19,10 @@ def shelf(project: Project, say: Callable[[str], None], connect_timeout_s: float
         return None
     # Either takes long to import, and most projects publish nothing.
     if project.published.url:
-        from cosmos_jobs.artifacts.remotes.s3 import ObjectShelf
+        from cosmos_jobs.apply.remotes.s3 import ObjectShelf
 
         return ObjectShelf(project.published.url, connect_timeout_s, say)
-    from cosmos_jobs.artifacts.remotes.host import RemoteShelf
+    from cosmos_jobs.apply.remotes.host import RemoteShelf
     from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 
     target = project.targets[project.published.target]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cosmos_jobs.artifacts.remotes import AWAY, MAX_MANIFEST
+from cosmos_jobs.apply.remotes import AWAY, MAX_MANIFEST
 from cosmos_jobs.artifacts.s3 import ABSENT, CUT, PATIENCE_S, Bucket, code, failures, status
 from cosmos_jobs.errors import StoreError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cosmos_jobs.artifacts.remotes import AWAY, MAX_MANIFEST
+from cosmos_jobs.apply.remotes import AWAY, MAX_MANIFEST
 from cosmos_jobs.core import atomic
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact, StoreAway, StoreError
 from cosmos_jobs.targets.hosts.base import Completed, Upload

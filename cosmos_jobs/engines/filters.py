@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cosmos_jobs.engines.preview.buckets import Size
+from cosmos_jobs.artifacts.media import Size
 
 Pixels: TypeAlias = NDArray[np.uint8]
 

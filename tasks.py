@@ -33,6 +33,8 @@ PROGRAMS = {
     "git": "git",
     "rsync": "rsync",
     "chromium": "chromium",
+    "ffmpeg": "ffmpeg",
+    "ffprobe": "ffmpeg",
 }
 """What the tests and benchmarks call, each with Debian's package of it."""
 

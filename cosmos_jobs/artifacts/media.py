@@ -7,7 +7,7 @@ different questions, and each asks the same value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -69,12 +69,14 @@ class Packets:
     """What a file stores, and what its header says about that.
 
     `declared` is the header's number of frames, 0 where it has none. `filled`
-    are the packets with data; `empty` ones repeat the frame before (capture
-    tools write them into AVI). `hidden` packets lie outside the edit list: they
-    are decoded for the sake of others, and no player shows them. `shown` are
-    filled and not hidden. `corrupt_at` is how many were shown before the first
-    that the container marks as damaged. `is_even` says whether the shown ones
-    are evenly spaced, to the tick: None where they carry no times.
+    are the packets with data. `empty` are the chunks of an AVI between them that
+    have none: capture tools write them where the frame before stays, they are
+    declared, and neither FFmpeg nor a player counts them. `hidden` packets lie
+    outside the edit list: they are decoded for the sake of others, and no player
+    shows them. `shown` are filled and not hidden. `corrupt_at` is how many were
+    shown before the first that the container marks as damaged. `is_even` says
+    whether the shown ones are evenly spaced, to the tick: None where they carry
+    no times.
     """
 
     declared: int
@@ -241,8 +243,9 @@ def frames(path: Path, limit: int, *, strict: bool = True) -> Iterator[av.VideoF
     done = 0
     with _opened(path) as (container, stream):
         context = stream.codec_context
-        stream.thread_type = "AUTO"
-        context.thread_count = _DECODER_THREADS
+        if strict:
+            stream.thread_type = "AUTO"
+            context.thread_count = _DECODER_THREADS
         if strict and context.name not in _MARK_DAMAGE:
             context.options = {"err_detect": "explode"}
         try:
@@ -334,7 +337,8 @@ def _described(container: InputContainer, stream: VideoStream) -> Media:
     rate = stream.average_rate or stream.guessed_rate
     return Media(
         container=container.format.name,
-        codec=context.name,
+        # The decoder may have another name: libdav1d decodes av1.
+        codec=context.codec.canonical_name,
         is_picture=container.format.name.endswith("_pipe") and container.duration is None,
         stored=(context.width, context.height),
         pixel_aspect=Fraction(stream.sample_aspect_ratio or 1),
@@ -347,7 +351,9 @@ def _described(container: InputContainer, stream: VideoStream) -> Media:
             int(context.color_range) == 2,
         ),
         is_interlaced=int(context.field_order) in _INTERLACED,
-        packets=_packets(container.demux(stream), stream.frames),
+        packets=_packets(
+            container.demux(stream), stream.frames, are_numbered=container.format.name == "avi"
+        ),
     )
 
 
@@ -364,13 +370,12 @@ def _pixels(format_: av.VideoFormat | None) -> PixelFormat:
     )
 
 
-def _packets(every: Iterable[Packet[VideoStream]], declared: int) -> Packets:
-    """Count packets, the last of which only says that there are no more."""
-    filled = total = hidden = shown = 0
+def _packets(every: Iterable[Packet[VideoStream]], declared: int, *, are_numbered: bool) -> Packets:
+    """Count packets; where they `are_numbered`, their times are the numbers of their chunks."""
+    filled = hidden = shown = 0
     corrupt_at: int | None = None
     times: list[int | None] = []
     for packet in every:
-        total += 1
         if corrupt_at is None and packet.is_corrupt:
             corrupt_at = shown
         is_hidden = packet.is_discard
@@ -380,25 +385,25 @@ def _packets(every: Iterable[Packet[VideoStream]], declared: int) -> Packets:
             if not is_hidden:
                 shown += 1
                 times.append(packet.pts)
+    known = sorted(each for each in times if each is not None)
+    missing = known[-1] - known[0] + 1 - len(known) if known else 0
     return Packets(
         declared=declared,
         filled=filled,
-        empty=max(0, total - 1 - filled),
+        empty=max(0, missing) if are_numbered else 0,
         hidden=hidden,
         shown=shown,
         corrupt_at=corrupt_at,
-        is_even=_is_even(times),
+        is_even=_is_even(known) if 1 < len(known) == shown else None,
     )
 
 
-def _is_even(times: list[int | None]) -> bool | None:
+def _is_even(times: Sequence[int]) -> bool:
     """Return whether times are where an even spacing puts them, but for the rounding to ticks."""
-    known = sorted(each for each in times if each is not None)
-    if len(known) < max(2, len(times)):
-        return None
-    first, steps = known[0], len(known) - 1
-    length = known[-1] - first
-    return all(abs((t - first) * steps - n * length) <= steps for n, t in enumerate(known))
+    first, steps = times[0], len(times) - 1
+    length = times[-1] - first
+    rounding = steps if length >= 4 * steps else 0
+    return all(abs((t - first) * steps - n * length) <= rounding for n, t in enumerate(times))
 
 
 def _is_mirrored(path: Path, frame: av.VideoFrame) -> bool:

@@ -84,14 +84,14 @@ async def batches(store: Store, site: Site) -> frozenset[str]:
     Return them; a look at the machine then tells what became of each. Of
     several batches with a run, one that has made it counts, else the newest.
     """
-    ids = await site.executor.batches()
-    told = await site.executor.describe(ids)
+    ids = await site.batches.list()
+    told = await site.batches.describe(ids)
     store.snapshot()
     names = _names(store)
     read = [each for data in told.values() if (each := serialize.described(data))]
     found = [each for one in read if (each := untrusted.described(one, names))]
     made = await _made(site, found)
-    latest = await site.executor.find(sorted({r.run.id for each in found for r in each.records}))
+    latest = await site.batches.find(sorted({r.run.id for each in found for r in each.records}))
     chosen: dict[str, tuple[Described, Record]] = {}
     for each in found:
         for record in each.records:
@@ -106,7 +106,7 @@ async def batches(store: Store, site: Site) -> frozenset[str]:
         for run_id, (each, record) in chosen.items()
         if _adds(known.get(run_id), each.batch.id, made)
     }
-    await site.executor.keep(sorted({each.batch.id for each, _ in chosen.values()}))
+    await site.batches.keep(sorted({each.batch.id for each, _ in chosen.values()}))
     return _queued(store, site, chosen, made)
 
 

@@ -136,7 +136,7 @@ class Claims:
             }
             for site in self._fleet.of(target):
                 if mine := sorted(each.id for each in batches if each.host == site.name):
-                    await site.executor.keep(mine)
+                    await site.batches.keep(mine)
 
     def _queue(
         self,
@@ -195,7 +195,7 @@ class Claims:
                 key,
                 sites[0].target.max_batch,
                 before,
-                slots=sites[0].target.slots * len(sites),
+                slots=sites[0].executor.traits.slots * len(sites),
             )
         ]
         # Where there is no choice it is made now: one write less for each batch.

@@ -31,7 +31,7 @@ async def look(site: Site, watches: Sequence[Watch]) -> bool:
     found = await site.executor.poll([watch.batch.id for watch in watches])
     new = {watch.batch.id: _unread(watch, found[watch.batch.id]) for watch in watches}
     new = {batch: names for batch, names in new.items() if names}
-    texts = await site.executor.read(new) if new else {}
+    texts = await site.batches.read(new) if new else {}
     changed = False
     for watch in watches:
         status = found[watch.batch.id]
@@ -133,7 +133,7 @@ class _Made:
 
 async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> _Made | str:
     """Fetch the files of a run into a folder; return what they are, or what is wrong with them."""
-    names = {site.executor.path(watch.batch.id, path): name for name, path in outcome.files.items()}
+    names = {site.batches.path(watch.batch.id, path): name for name, path in outcome.files.items()}
     sha256 = await site.host.get({path: folder / name for path, name in names.items()})
     found = {name: sha256.get(path, "") for path, name in names.items()}
     return await asyncio.to_thread(_checked, folder, found, outcome)

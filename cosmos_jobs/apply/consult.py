@@ -31,11 +31,11 @@ async def held(site: Site, runs: Collection[str], own: Collection[str]) -> Mappi
     For the batches of `own`, and those that say nothing of themselves, it is
     just their id.
     """
-    found = await site.executor.find(list(runs))
+    found = await site.batches.find(list(runs))
     foreign = {batch for batch in found.values() if batch not in own}
     if not foreign:
         return found
-    told = await site.executor.describe(foreign)
+    told = await site.batches.describe(foreign)
     known = {batch: each for batch, data in told.items() if (each := serialize.described(data))}
     watches = {batch: watch for batch, each in known.items() if (watch := _watch(site, each))}
     if watches:

@@ -31,7 +31,7 @@ class Logs:
 
     async def _rest(self, site: Site, batch: str) -> None:
         while True:
-            part, offset = await site.executor.log(batch, self._offsets.get(batch, 0))
+            part, offset = await site.batches.log(batch, self._offsets.get(batch, 0))
             if not part:
                 return
             for line in part.decode(errors="replace").splitlines():

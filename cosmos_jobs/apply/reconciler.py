@@ -158,7 +158,7 @@ class Reconciler:
             # First: what is written until it is seen to have ended is read after that.
             ended = not follow or await self._has_ended(watch)
             while True:
-                part, offset = await watch.site.executor.log(batch.id, offset)
+                part, offset = await watch.site.batches.log(batch.id, offset)
                 if not part:
                     break
                 tell(part)
@@ -221,7 +221,7 @@ class Reconciler:
             if not site.is_silent:
                 with suppress(HostError, TimeoutError):
                     async with asyncio.timeout(STOP_TIMEOUT_S):
-                        await site.executor.release(batches)
+                        await site.batches.release(batches)
         await self._fleet.close()
         if self.publishing:
             await self.publishing.close()
@@ -240,7 +240,7 @@ class Reconciler:
     def traffic(self) -> tuple[str, ...]:
         """Return what went over each connection."""
         hosts = (site.host for site in self._fleet.all())
-        return tuple(f"{host.name}: {host.traffic}" for host in hosts if hasattr(host, "traffic"))
+        return tuple(f"{host.name}: {host.traffic}" for host in hosts if host.traffic is not None)
 
     async def _look(self) -> None:
         """Read the store; one that is shared may take long to answer."""
@@ -370,7 +370,7 @@ class Reconciler:
     def _balance(self, site: Site) -> None:
         """Let more batches wait on a machine that had none left between two looks."""
         waiting = [w for w in self._at(site) if w.is_out and not w.is_final]
-        if len(waiting) <= site.target.slots and any(self._queued(site)):
+        if len(waiting) <= site.executor.traits.slots and any(self._queued(site)):
             # A scheduler's is above it from the beginning.
             site.ahead = max(site.ahead, min(2 * site.ahead, MAX_AHEAD))
 
@@ -445,12 +445,12 @@ class Reconciler:
     async def _next(self, site: Site, until: Until) -> list[Watch]:
         """Return the batches that a machine is given next, together."""
         out = sum(watch.is_out and not watch.is_final for watch in self._at(site))
-        room = site.target.slots + site.ahead - out
+        room = site.executor.traits.slots + site.ahead - out
         if until is Until.SUBMITTED:
-            room = site.executor.at_once
+            room = site.executor.traits.at_once
         taken: list[Watch] = []
         for watch in [*self._queued(site)]:
-            if len(taken) >= min(room, site.executor.at_once):
+            if len(taken) >= min(room, site.executor.traits.at_once):
                 break
             if watch.site is site or await self._assign(watch, site):
                 taken.append(watch)
@@ -519,7 +519,7 @@ class Reconciler:
         if watch.submissions >= MAX_SUBMISSIONS:
             raise HostError(
                 f"{site.name} does not start {watch.batch.id}",
-                hint=f"look in {site.target.root}/batches/{watch.batch.id}",
+                hint=f"look in {site.batches.layout.batch(watch.batch.id)}",
             )
 
     # --- record ---------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from shlex import join, quote
 from typing import Any
 
 from cosmos_jobs.config.project import DOCKER, Container, Installation, Target
-from cosmos_jobs.core.batch import Command, Setup, Task
+from cosmos_jobs.core.batch import Command, Task
 from cosmos_jobs.core.record import PromptRecord, Record
 from cosmos_jobs.core.run import ROLES
 from cosmos_jobs.engines.base import Engine
+from cosmos_jobs.targets import executors
 from cosmos_jobs.targets.executors import launcher
 from cosmos_jobs.targets.executors import script as scripts
-from cosmos_jobs.targets.executors.slurm import script as arrays
+from cosmos_jobs.targets.layout import Layout, Name
 
 MAP = ".mp4"
 """What computed maps are called."""
@@ -28,20 +29,18 @@ def script(
     """Return a shell script that makes a run alone, from the inputs that its machine still has.
 
     It calls the model's own command line, also where our driver made the run.
-    On a cluster it is a script for sbatch.
+    On a cluster it is a script for its scheduler.
     """
-    run, root = record.run, target.root
-    installation = target.installed(run.engine)
-    folder = f"{root}/reproduce/{run.id}"
-    gpus = target.gpus_per_batch if target.gpus else 1
-    setup = Setup(target.python(run.engine), f"{root}/cache", folder, installation.path, gpus)
-    command = engine.command([_task(record, prompt, root, manifest)], setup)
+    run, layout = record.run, Layout(target.root)
+    installation, folder = target.installed(run.engine), layout.reproduce(run.id)
+    setup = target.setup(run.engine, folder=folder, cache=layout.cache)
+    command = engine.command([_task(record, prompt, layout, manifest)], setup)
     lines = [
         "#!/bin/sh",
-        *_asked(target),
+        *executors.of(target).head(target),
         *_about(record, prompt, manifest),
         "set -eu",
-        f"mkdir -p {quote(f'{folder}/out')}",
+        f"mkdir -p {quote(f'{folder}/{Name.OUT}')}",
         f"cd {quote(folder)}",
         *_files(command),
         *_call(command, installation, target, folder, str(manifest.get("gpu", ""))),
@@ -49,9 +48,9 @@ def script(
     return "\n".join([*lines, ""])
 
 
-def _task(record: Record, prompt: PromptRecord, root: str, manifest: Manifest) -> Task:
+def _task(record: Record, prompt: PromptRecord, layout: Layout, manifest: Manifest) -> Task:
     paths = {
-        name: f"{root}/inputs/{sha256}{_suffix(name, record, prompt)}"
+        name: layout.input(sha256, _suffix(name, record, prompt))
         for name, sha256 in manifest["inputs"].items()
     }
     inputs = {name: path for name, path in paths.items() if name in ROLES}
@@ -62,12 +61,6 @@ def _task(record: Record, prompt: PromptRecord, root: str, manifest: Manifest) -
 def _suffix(name: str, record: Record, prompt: PromptRecord) -> str:
     known = {**prompt.files, **record.files}
     return Path(known[name]).suffix if name in known else MAP
-
-
-def _asked(target: Target) -> Iterator[str]:
-    """Yield what the script asks a cluster for when it is given to sbatch."""
-    if target.slurm:
-        yield from (f"#SBATCH {each}" for each in arrays.resources(target.slurm, None))
 
 
 def _about(record: Record, prompt: PromptRecord, manifest: Manifest) -> Iterator[str]:
@@ -106,8 +99,8 @@ def _call(
         if command.cwd:
             yield f"cd {quote(command.cwd)}"
         yield from scripts.exporting({**installation.env, **command.env}, {})
-        # Slurm says to each job which GPUs are its own.
-        if ids and not target.slurm:
+        # A scheduler says to each job which GPUs are its own.
+        if ids and not executors.traits(target).gives_gpus:
             yield f"export CUDA_VISIBLE_DEVICES={quote(ids)}"
         yield join(command.argv)
         return
@@ -116,7 +109,8 @@ def _call(
         yield join(_container(command, installation, installation.container, root, folder, ids))
         return
     yield from scripts.exporting({"root": root, "folder": folder}, {})
-    own = '"${CUDA_VISIBLE_DEVICES:-cpu}"' if target.slurm else quote(gpus or "cpu")
+    is_given = executors.traits(target).gives_gpus
+    own = '"${CUDA_VISIBLE_DEVICES:-cpu}"' if is_given else quote(gpus or "cpu")
     yield f"set -- {own}"
     yield from launcher.started(command, installation, installation.container)
 

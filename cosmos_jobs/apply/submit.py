@@ -90,15 +90,10 @@ class Orders:
         )
 
     def _setup(self, site: Site, batch: Batch) -> Setup:
-        target, installation = site.target, site.target.installed(batch.engine)
-        return Setup(
-            target.python(batch.engine),
-            str(self._cache) if site.is_here else f"{target.root}/cache",
-            f"{target.root}/batches/{batch.id}",
-            installation.path,
-            target.gpus_per_batch if target.gpus else 1,
-            installation.idle_s if installation.driver == "warm" else None,
-        )
+        layout = site.batches.layout
+        cache = str(self._cache) if site.is_here else layout.cache
+        folder = layout.batch(batch.id)
+        return site.target.setup(batch.engine, folder=folder, cache=cache, may_stay=True)
 
     def _given(self, watch: Watch, known: Snapshot) -> list[_Given]:
         """Return the runs of a batch that are still wanted, each with the files that it needs."""
@@ -206,7 +201,7 @@ class Orders:
 
 def _place(site: Site, file: _File) -> str:
     """Return where a machine has a file: by its content, once ever."""
-    return f"{site.target.root}/inputs/{file.sha256}{file.path.suffix}"
+    return site.batches.layout.input(file.sha256, file.path.suffix)
 
 
 def _task(site: Site, given: _Given) -> Task:

@@ -15,7 +15,7 @@ from cosmos_jobs.cli import common
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.cli.views.plans import plural
 from cosmos_jobs.targets.doctor import CONNECT_TIMEOUT_S
-from cosmos_jobs.targets.doctor.machine import Check, Verdict
+from cosmos_jobs.targets.findings import Check, Verdict
 
 if TYPE_CHECKING:
     from cosmos_jobs.targets.doctor import Examined

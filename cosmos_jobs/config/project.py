@@ -13,6 +13,7 @@ from typing import Any
 
 from cosmos_jobs.config import mapping, target_rules, violations
 from cosmos_jobs.core import redaction
+from cosmos_jobs.core.batch import Setup
 from cosmos_jobs.errors import EngineError, InvalidFiles, UsageError
 
 FILE = "cosmos-jobs.yaml"
@@ -22,7 +23,7 @@ MAX_BATCH = 50
 TIMEOUT_FACTOR = 5.0
 WARM, NATIVE = "warm", "native"
 DOCKER, APPTAINER, PYXIS = "docker", "apptainer", "pyxis"
-SLURM = "slurm"
+PROCESS, SLURM = "process", "slurm"
 ARRAY_LIMIT = 1000
 MAX_RUNNING = 8
 IDLE_S = 300
@@ -105,11 +106,9 @@ class Target:
     slurm: Slurm | None = None
 
     @property
-    def slots(self) -> int:
-        """How many batches one machine, or a cluster, works on at a time."""
-        if self.slurm:
-            return self.slurm.max_running
-        return max(1, len(self.gpus) // self.gpus_per_batch)
+    def executor(self) -> str:
+        """What queues batches there, as the file calls it."""
+        return PROCESS if self.slurm is None else SLURM
 
     def installation(self, engine: str) -> Installation | None:
         """Return how an engine is installed; None when the target does not have it.
@@ -140,6 +139,15 @@ class Target:
         if found.venv:
             return f"{found.venv}/bin/python"
         return "python3" if self.hosts or found.container else sys.executable
+
+    def setup(self, engine: str, *, folder: str, cache: str, may_stay: bool = False) -> Setup:
+        """Return what an engine finds here; EngineError when the target does not have it.
+
+        One that `may_stay` keeps its model loaded for further batches.
+        """
+        found, gpus = self.installed(engine), self.gpus_per_batch if self.gpus else 1
+        idle_s = found.idle_s if may_stay and found.driver == WARM else None
+        return Setup(self.python(engine), cache, folder, found.path, gpus, idle_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from cosmos_jobs.operations.base import wait
 from cosmos_jobs.operations.jobs import JobFiles, sources
 from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import Action, Applied, Planned
+from cosmos_jobs.targets.executors import traits
 
 if TYPE_CHECKING:
     from cosmos_jobs.apply.publish import Brought
@@ -270,7 +271,7 @@ class Applying(JobFiles):
             return record.state in (PENDING if is_ours else UNFINISHED)
         # A machine that loses what it is given is looked at first; a scheduler means to.
         target = self.project.targets.get(record.last.target) if record.last else None
-        return target is not None and target.slurm is not None
+        return target is not None and traits(target).retries_lost
 
 
 def _wanted(planned: Planned) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from cosmos_jobs.operations.base import unique
 from cosmos_jobs.operations.enhancing import Enhancing
 from cosmos_jobs.plan import batching, diff, estimate
 from cosmos_jobs.plan.model import Action, Change, Estimate, Planned
+from cosmos_jobs.targets import executors
 
 if TYPE_CHECKING:
     pass
@@ -225,7 +226,7 @@ class JobFiles(Enhancing):
             for prompt_id, source in prompts.items()
             if (color := source.files.get("color"))
         }
-        slots = target.slots * max(1, len(target.hosts))
+        slots = executors.traits(target).slots * max(1, len(target.hosts))
         adapters = {engine: engines.get(engine) for engine in {run.engine for run in runs}}
         by_id = {run.id: run for run in runs}
         batches = batching.group(

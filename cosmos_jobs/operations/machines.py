@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.operations.base import Base, wait
+from cosmos_jobs.targets.executors import is_here
 
 if TYPE_CHECKING:
     from cosmos_jobs.targets.doctor import Examined
@@ -46,7 +47,7 @@ class Machines(Base):
         """
         from cosmos_jobs.state import prune
 
-        targets = [each for each in self._targets(target) if each.hosts or each.slurm]
+        targets = [each for each in self._targets(target) if not is_here(each)]
         if not targets:
             raise UsageError(
                 "no target of this project has hosts" if not target else f"{target} has no hosts",

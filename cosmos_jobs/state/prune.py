@@ -13,6 +13,7 @@ from cosmos_jobs.core.record import IN_FLIGHT, Record
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.plan import lifecycle
 from cosmos_jobs.state.store import Store, Transaction
+from cosmos_jobs.targets.executors import traits
 from cosmos_jobs.targets.executors.base import Swept
 from cosmos_jobs.targets.fleet import Access, open_sites
 from cosmos_jobs.targets.hosts.local import sweep
@@ -73,7 +74,7 @@ async def remote(
             batches = store.snapshot().batches.values()
             needed = [batch.id for batch in batches if not batch.done]
             try:
-                swept[site.name] = await site.executor.sweep(needed, delete=delete)
+                swept[site.name] = await site.sweep(needed, delete=delete)
             finally:
                 await site.host.close()
     return swept
@@ -114,7 +115,7 @@ def _working_files(project: Project, known: Snapshot) -> int:
     prompts = [known.prompts[record.run.prompt_id].prompt for record in records]
     inputs = {sha256 for prompt in prompts for sha256 in prompt.inputs.values()}
     # Which batches a cluster still has, its scheduler must be asked: see `remote`.
-    own = (target for target in project.targets.values() if not target.slurm)
+    own = (target for target in project.targets.values() if not traits(target).queues_elsewhere)
     roots = {Path(target.root).resolve() for target in own}
     return sum(
         sweep(root, {batch.id for batch in working}, inputs)

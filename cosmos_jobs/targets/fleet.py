@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from cosmos_jobs.config.project import Project, Target
 from cosmos_jobs.core.batch import Batch
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.targets.executors.base import Executor
-from cosmos_jobs.targets.executors.process import ProcessExecutor
-from cosmos_jobs.targets.executors.slurm.executor import SlurmExecutor
+from cosmos_jobs.targets import executors
+from cosmos_jobs.targets.executors.base import Executor, Swept
+from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 from cosmos_jobs.targets.hosts.base import Host
 from cosmos_jobs.targets.hosts.local import LocalHost
 
@@ -20,9 +20,9 @@ MAX_AHEAD = 32
 """How many batches wait on a machine at most, beside those at work."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Site:
-    """A machine of a target.
+    """A machine of a target: its host, its folders of `batches`, and what queues them.
 
     `ahead` batches wait there beside those at work, so that no GPU waits for
     us. `trouble` is why it gets no more of them, if it does not; one that
@@ -31,6 +31,7 @@ class Site:
 
     target: Target
     host: Host
+    batches: BatchDirectory
     executor: Executor
     ahead: int
     secrets: frozenset[str] = frozenset()
@@ -45,7 +46,11 @@ class Site:
     @property
     def is_here(self) -> bool:
         """Whether it is the machine that we are on, and what works there is our own process."""
-        return not self.target.hosts and not self.target.slurm
+        return executors.is_here(self.target)
+
+    async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
+        """Return the batches and inputs that nobody needs any more; with `delete` they go."""
+        return await self.batches.sweep(needed, self.executor.judge, delete=delete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +63,31 @@ class Access:
 
 def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, ...]:
     """Return the machines of a target; none is connected to yet."""
+    return tuple(
+        _open(project, target, host, access) for host in open_hosts(project, target, access)
+    )
+
+
+def _open(project: Project, target: Target, host: Host, access: Access) -> Site:
     secrets = frozenset(
         value
         for installation in target.engines.values()
         for value in project.secrets(installation).values()
     )
-    return tuple(
-        Site(
-            target,
-            host,
-            _executor(project, target, host, access, secrets),
-            # A scheduler takes all that there is.
-            sys.maxsize if target.slurm else target.slots,
-            secrets,
-        )
-        for host in open_hosts(project, target, access)
+    batches = BatchDirectory(
+        host, target.root, client=project.client, owner=project.owner, secrets=secrets
     )
-
-
-def _executor(
-    project: Project, target: Target, host: Host, access: Access, secrets: Collection[str]
-) -> Executor:
-    us = project.client, project.owner
-    if target.slurm:
-        return SlurmExecutor(host, target, *us, access.say, secrets=secrets)
-    return ProcessExecutor(host, target, *us, secrets=secrets)
+    executor = executors.of(target).open(batches, target, access.say)
+    traits = executor.traits
+    return Site(
+        target=target,
+        host=host,
+        batches=batches,
+        executor=executor,
+        # A scheduler takes all that there is.
+        ahead=sys.maxsize if traits.queues_elsewhere else traits.slots,
+        secrets=secrets,
+    )
 
 
 def open_hosts(project: Project, target: Target, access: Access) -> tuple[Host, ...]:

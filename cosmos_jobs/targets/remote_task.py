@@ -7,12 +7,13 @@ import hashlib
 from collections.abc import Mapping
 
 from cosmos_jobs.config.project import Project
-from cosmos_jobs.core.batch import Batch, Life, Setup, Status
+from cosmos_jobs.core.batch import Batch, Life, Status
 from cosmos_jobs.core.errand import Errand
 from cosmos_jobs.errors import EngineError, HostError
 from cosmos_jobs.targets.executors.base import Order
 from cosmos_jobs.targets.fleet import Access, Site, open_sites
 from cosmos_jobs.targets.hosts.base import Upload
+from cosmos_jobs.targets.layout import Name
 
 PAUSE_S = (0.1, 2.0)
 """Between two looks at a machine: at first, and later."""
@@ -54,14 +55,14 @@ async def _done(project: Project, site: Site, errand: Errand) -> str:
         if is_new:
             await site.executor.submit([await _order(project, site, errand, batch)])
         status = await _end(site, batch, status)
-        texts = (await site.executor.read({batch.id: [errand.answer]})).get(batch.id, {})
+        texts = (await site.batches.read({batch.id: [errand.answer]})).get(batch.id, {})
         if status.life is Life.EXITED and status.exit_code == 0 and errand.answer in texts:
-            await site.executor.release([batch.id])
+            await site.batches.release([batch.id])
             return texts[errand.answer]
         if is_new:
             raise EngineError(
                 f"{errand.engine} left no answer on {site.name}: {_why(status)}",
-                hint=f"its log is {site.target.root}/batches/{batch.id}/log",
+                hint=f"its log is {site.batches.layout.batch(batch.id, Name.LOG)}",
             )
     raise EngineError(f"{errand.engine} left no answer on {site.name} {MAX_TRIES} times")
 
@@ -74,22 +75,13 @@ def _batch(errand: Errand, attempt: int) -> Batch:
 
 
 async def _order(project: Project, site: Site, errand: Errand, batch: Batch) -> Order:
-    target, installation = site.target, site.target.installed(errand.engine)
-    places = {
-        sha256: f"{target.root}/inputs/{sha256}{path.suffix}"
-        for sha256, path in errand.files.items()
-    }
+    target, layout = site.target, site.batches.layout
+    installation = target.installed(errand.engine)
+    places = {sha256: layout.input(sha256, path.suffix) for sha256, path in errand.files.items()}
     uploads = [Upload(path, places[sha256], sha256) for sha256, path in errand.files.items()]
     wrong = await site.host.put(uploads) if uploads else {}
     present = {sha256: place for sha256, place in places.items() if place not in wrong}
-    folder = f"{target.root}/batches/{batch.id}"
-    setup = Setup(
-        target.python(errand.engine),
-        f"{target.root}/cache",
-        folder,
-        installation.path,
-        target.gpus_per_batch if target.gpus else 1,
-    )
+    setup = target.setup(errand.engine, folder=layout.batch(batch.id), cache=layout.cache)
     secrets: Mapping[str, str] = project.secrets(installation)
     command = errand.command(setup, present)
     return Order(

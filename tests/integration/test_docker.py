@@ -21,7 +21,8 @@ from cosmos_jobs.core import failures
 from cosmos_jobs.core.batch import Batch, Command, Life, Server, Status
 from cosmos_jobs.targets.executors import launcher
 from cosmos_jobs.targets.executors.base import Order
-from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
+from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
 from cosmos_jobs.targets.hosts.base import Host
 from cosmos_jobs.targets.hosts.local import LocalHost
 from cosmos_jobs.targets.hosts.ssh.host import SSHHost
@@ -51,9 +52,8 @@ class Bench:
     def __init__(self, host: Host, root: Path) -> None:
         self.root = root
         self._host = host
-        self._executor = ProcessExecutor(
-            host, Target("local", str(root)), "ann@here", "owner1", kill_grace_s=1
-        )
+        batches = BatchDirectory(host, str(root), client="ann@here", owner="owner1")
+        self._executor = ProcessExecutor(batches, Target("local", str(root)), kill_grace_s=1)
         self._runner = asyncio.Runner()
 
     def submit(

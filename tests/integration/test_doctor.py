@@ -18,7 +18,8 @@ from cosmos_jobs import __version__
 from cosmos_jobs.config import project
 from cosmos_jobs.config.project import Container, Installation, Slurm, Target
 from cosmos_jobs.targets.doctor import examine
-from cosmos_jobs.targets.doctor.machine import PROGRAMS, Check, Verdict
+from cosmos_jobs.targets.doctor.machine import PROGRAMS
+from cosmos_jobs.targets.findings import Check, Verdict
 from tests.support import ssh_server
 from tests.support.slurm_cluster import Cluster
 from tests.support.ssh_server import Home, Server

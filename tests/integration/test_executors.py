@@ -73,7 +73,7 @@ def test_a_batch_leaves_its_exit_code_its_files_and_its_log(bench: Bench) -> Non
     assert status.started is not None
     assert status.finished is not None
     assert before - 1 <= status.started <= status.finished <= time.time() + 1
-    texts = bench.run(bench.executor.read({BATCH.id: ["a/b.txt", "none"]}))
+    texts = bench.run(bench.batches.read({BATCH.id: ["a/b.txt", "none"]}))
     assert texts == {BATCH.id: {"a/b.txt": "one\n"}}
 
 
@@ -152,7 +152,7 @@ def test_cancelling_what_has_ended_changes_nothing(bench: Bench) -> None:
 def test_a_batch_that_a_colleague_needs_is_left_alone(bench: Bench, kill: bool) -> None:
     bench.submit("sh", "-c", "touch out/at-work; sleep 60")
     bench.wait(lambda status: "at-work" in status.files)
-    bench.run(bench.colleague.keep([BATCH.id]))
+    bench.run(bench.theirs.keep([BATCH.id]))
 
     left_alone = bench.run(bench.executor.cancel([BATCH.id, SECOND.id], kill=kill))
     repeated = bench.run(bench.executor.cancel([BATCH.id], kill=kill))
@@ -171,7 +171,7 @@ def test_a_batch_that_a_colleague_needs_is_left_alone(bench: Bench, kill: bool) 
 def test_cancelling_what_has_ended_keeps_our_mark_beside_a_colleagues(bench: Bench) -> None:
     bench.submit("true")
     before = bench.ended()
-    bench.run(bench.colleague.keep([BATCH.id]))
+    bench.run(bench.theirs.keep([BATCH.id]))
 
     assert bench.run(bench.executor.cancel([BATCH.id])) == frozenset()
 
@@ -184,10 +184,10 @@ def test_what_we_marked_just_now_is_not_swept(bench: Bench) -> None:
     bench.submit("true")
     bench.ended()
 
-    young = bench.run(bench.executor.sweep((), delete=False))
+    young = bench.sweep((), delete=False)
     old = time.time() - 2 * 3600
     os.utime(bench.folder / "needed" / "owner1", (old, old))
-    later = bench.run(bench.executor.sweep((), delete=False))
+    later = bench.sweep((), delete=False)
 
     assert young == []
     assert [each.name for each in later] == [BATCH.id]
@@ -201,7 +201,7 @@ def test_a_batch_is_refused_a_run_that_another_has_had_meanwhile(bench: Bench) -
 
     assert status == Status(Life.REFUSED, others=(BATCH.id,))
     assert not (bench.root / "batches" / AGAIN.id / "out").exists()
-    assert bench.run(bench.executor.find(BATCH.runs)) == {BATCH.runs[0]: BATCH.id}
+    assert bench.run(bench.batches.find(BATCH.runs)) == {BATCH.runs[0]: BATCH.id}
 
 
 def test_a_batch_gets_a_run_whose_earlier_batch_it_knows(bench: Bench) -> None:
@@ -212,14 +212,14 @@ def test_a_batch_gets_a_run_whose_earlier_batch_it_knows(bench: Bench) -> None:
     bench.ended(AGAIN)
 
     assert (bench.root / "batches" / AGAIN.id / "out" / "ran").exists()
-    assert bench.run(bench.executor.find(BATCH.runs)) == {BATCH.runs[0]: AGAIN.id}
+    assert bench.run(bench.batches.find(BATCH.runs)) == {BATCH.runs[0]: AGAIN.id}
 
 
 def test_a_batch_says_of_itself_what_its_client_wrote(bench: Bench) -> None:
     bench.order(Command(("true",), {}), description=b"\x00what it is for\n")
     bench.ended()
 
-    told = bench.run(bench.executor.describe([BATCH.id, "ba_none"]))
+    told = bench.run(bench.batches.describe([BATCH.id, "ba_none"]))
 
     assert told == {BATCH.id: b"\x00what it is for\n"}
 
@@ -230,9 +230,9 @@ def test_what_somebody_needs_is_marked(bench: Bench) -> None:
     mark = bench.folder / "needed" / "owner1"
 
     before = mark.exists()
-    bench.run(bench.executor.release([BATCH.id]))
+    bench.run(bench.batches.release([BATCH.id]))
     released = mark.exists()
-    bench.run(bench.executor.keep([BATCH.id, "ba_none"]))
+    bench.run(bench.batches.keep([BATCH.id, "ba_none"]))
 
     assert (before, released, mark.exists()) == (True, False, True)
     assert not (bench.root / "batches" / "ba_none").exists()
@@ -326,7 +326,7 @@ def test_a_log_is_read_from_where_one_was(bench: Bench) -> None:
     bench.submit("sh", "-c", "echo one; echo two")
     bench.ended()
 
-    parts = [bench.run(bench.executor.log(BATCH.id, offset)) for offset in (0, 4, 8)]
+    parts = [bench.run(bench.batches.log(BATCH.id, offset)) for offset in (0, 4, 8)]
 
     assert parts == [(b"one\ntwo\n", 8), (b"two\n", 8), (b"", 8)]
-    assert bench.run(bench.executor.log("ba_none", 0)) == (b"", 0)
+    assert bench.run(bench.batches.log("ba_none", 0)) == (b"", 0)

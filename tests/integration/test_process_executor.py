@@ -20,8 +20,8 @@ from cosmos_jobs.core import serialize
 from cosmos_jobs.core.batch import Batch, Command, Life
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.targets.executors.base import Order
-from cosmos_jobs.targets.executors.batch_dir import LOG_TAIL_BYTES
-from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.executors.batch_dir import LOG_TAIL_BYTES, BatchDirectory
+from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
 from cosmos_jobs.targets.fleet import Access, open_sites
 from cosmos_jobs.targets.hosts.local import LocalHost
 from tests.support import executor_bench, processes
@@ -40,6 +40,12 @@ class Bench(executor_bench.Bench):
     def pid(self) -> int:
         self.wait(lambda status: (self.folder / "claim" / "pid").exists())
         return int((self.folder / "claim" / "pid").read_text().split()[0])
+
+
+def batches_of(root: Path, secret: str) -> BatchDirectory:
+    return BatchDirectory(
+        LocalHost(), str(root), client="ann@here", owner="owner1", secrets=[secret]
+    )
 
 
 @pytest.fixture(params=["plain", 'it\'s a $(touch hacked) `x`; "q" \\ ü\nnew'])
@@ -145,7 +151,7 @@ def work_at_once(bench: Bench, count: int) -> list[tuple[str, int, int]]:
     ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    made = asyncio.run(bench.executor.read(dict.fromkeys(ids, ("gpu", "from", "to"))))
+    made = asyncio.run(bench.batches.read(dict.fromkeys(ids, ("gpu", "from", "to"))))
     return [(each["gpu"].strip(), int(each["from"]), int(each["to"])) for each in made.values()]
 
 
@@ -442,12 +448,12 @@ def test_what_an_engine_leaves_behind_is_not_waited_for(
 def test_another_process_of_the_client_does_not_show_secrets(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     secret = "a plain word"
-    target = Target("local", str(tmp_path))
-    other = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", secrets=[secret])
+    theirs = batches_of(tmp_path, secret)
+    other = ProcessExecutor(theirs, Target("local", str(tmp_path)))
     bench.submit("sh", "-c", f"echo 'it is {secret}.'")
     bench.ended()
 
-    log, _ = asyncio.run(other.log(BATCH.id, 0))
+    log, _ = asyncio.run(theirs.log(BATCH.id, 0))
     status = asyncio.run(other.poll([BATCH.id]))[BATCH.id]
 
     assert log == b"it is ***.\n"
@@ -465,7 +471,7 @@ def test_the_machines_of_a_project_know_its_secrets(
     bench.ended()
 
     (site,) = open_sites(loaded, loaded.targets["here"], Access(print, 1))
-    log, _ = asyncio.run(site.executor.log(BATCH.id, 0))
+    log, _ = asyncio.run(site.batches.log(BATCH.id, 0))
 
     assert log == b"it is ***.\n"
 
@@ -473,7 +479,7 @@ def test_the_machines_of_a_project_know_its_secrets(
 def test_the_end_of_a_log_begins_with_a_whole_line(tmp_path: Path) -> None:
     secret = "a plain word"
     target = Target("local", str(tmp_path))
-    executor = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", secrets=[secret])
+    executor = ProcessExecutor(batches_of(tmp_path, secret), target)
     bench = Bench(tmp_path)
     bench.submit("true")
     bench.ended()

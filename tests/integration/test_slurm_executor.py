@@ -486,11 +486,11 @@ def test_batches_that_slurm_has_are_not_swept(slurm: Cluster, tmp_path: Path) ->
     bench = Bench(LocalHost(), tmp_path, Slurm(max_running=1))
     submit(bench, many(2))
     began(bench)
-    bench.run(bench.executor.release([each.id for each in many(2)]))
+    bench.run(bench.batches.release([each.id for each in many(2)]))
 
-    during = bench.run(bench.executor.sweep((), delete=False))
+    during = bench.sweep((), delete=False)
     bench.run(bench.executor.cancel([each.id for each in many(2)]))
-    after = bench.run(bench.executor.sweep((), delete=True))
+    after = bench.sweep((), delete=True)
     bench.quit()
 
     assert during == []

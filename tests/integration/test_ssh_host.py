@@ -16,9 +16,8 @@ from typing import TypeVar
 
 import pytest
 
-from cosmos_jobs.config.project import Target
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact, TransferError
-from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 from cosmos_jobs.targets.hosts.base import Upload
 from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 from tests.support.fixtures_ssh import Proxies, Servers
@@ -501,9 +500,9 @@ def test_an_unknown_exit_code_is_asked_for_again_after_a_pause(
 
     async def work(host: SSHHost) -> None:
         await hello(host)
-        executor = ProcessExecutor(host, Target("t", str(tmp_path)), "ann@here", "owner1")
+        batches = BatchDirectory(host, str(tmp_path), client="ann@here", owner="owner1")
         began = time.monotonic()
-        told = await executor.describe(["ba_1"])
+        told = await batches.describe(["ba_1"])
 
         assert set(told) == {"ba_1"}
         assert times.read_text() == "x\n" * 3

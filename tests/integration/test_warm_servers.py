@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from cosmos_jobs.config.project import Installation, Target
 from cosmos_jobs.core import failures
 from cosmos_jobs.core.batch import Command, Life, Server, Status
 from cosmos_jobs.targets.executors import launcher
-from cosmos_jobs.targets.executors.base import Order
-from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.executors.base import Order, Swept
+from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
+from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
 from cosmos_jobs.targets.hosts.local import LocalHost
 from tests.integration.test_process_executor import numbered
 from tests.support.processes import members
@@ -49,7 +50,8 @@ class Bench:
         self.root = root
         self.ledger = root.parent / "ledger"
         target = Target("local", str(root), **settings)
-        self.executor = ProcessExecutor(LocalHost(), target, "ann@here", "owner1", kill_grace_s=1)
+        self.batches = BatchDirectory(LocalHost(), str(root), client="ann@here", owner="owner1")
+        self.executor = ProcessExecutor(self.batches, target, kill_grace_s=1)
 
     def submit(
         self, number: int, command: Command, env: dict[str, str] | None = None, **more: Any
@@ -84,6 +86,9 @@ class Bench:
 
     def cancel(self, number: int) -> None:
         asyncio.run(self.executor.cancel([numbered(number).id]))
+
+    def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
+        return asyncio.run(self.batches.sweep(needed, self.executor.judge, delete=delete))
 
     def stop(self, number: int) -> None:
         """Let a batch that lasts end."""
@@ -449,13 +454,13 @@ def test_the_folder_of_a_server_goes_when_it_is_dead(bench: Bench) -> None:
     leader = int((slot / "pid").read_text().split()[0])
     os.utime(slot, (old, old))
 
-    alive = asyncio.run(bench.executor.sweep((), delete=True))
+    alive = bench.sweep((), delete=True)
     for pid in bench.servers():
         os.kill(pid, signal.SIGKILL)
     until(lambda: not members(leader))
-    young = asyncio.run(bench.executor.sweep((), delete=True))
+    young = bench.sweep((), delete=True)
     os.utime(slot, (old, old))
-    dead = asyncio.run(bench.executor.sweep((), delete=True))
+    dead = bench.sweep((), delete=True)
 
     assert alive == young == []
     assert [each.name for each in dead] == ["warm/0"]

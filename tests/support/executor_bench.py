@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cosmos_jobs.config.project import Installation, Slurm, Target
 from cosmos_jobs.core.batch import Batch, Command, Life, Status
-from cosmos_jobs.targets.executors.base import Executor, Order
-from cosmos_jobs.targets.executors.process import ProcessExecutor
+from cosmos_jobs.targets.executors.base import Executor, Order, Swept
+from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
+from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
 from cosmos_jobs.targets.executors.slurm.executor import SlurmExecutor
 from cosmos_jobs.targets.hosts.base import Host
 from tests.support.processes import working_in
@@ -32,17 +33,18 @@ class Bench:
         self.folder = root / "batches" / BATCH.id
         self._host = host
         self._runner = asyncio.Runner()
-        ours, theirs = ("ann@here", "owner1"), ("bob@there", "owner2")
         self.executor: Executor
         self.colleague: Executor
+        self.batches = BatchDirectory(host, str(root), client="ann@here", owner="owner1")
+        self.theirs = BatchDirectory(host, str(root), client="bob@there", owner="owner2")
         self.said: list[str] = []
         target = Target("gpu", str(root), slurm=slurm, **settings)
         if slurm:
-            self.executor = SlurmExecutor(host, target, *ours, self.said.append)
-            self.colleague = SlurmExecutor(host, target, *theirs)
+            self.executor = SlurmExecutor(self.batches, target, self.said.append)
+            self.colleague = SlurmExecutor(self.theirs, target)
         else:
-            self.executor = ProcessExecutor(host, target, *ours, kill_grace_s=1)
-            self.colleague = ProcessExecutor(host, target, *theirs, kill_grace_s=1)
+            self.executor = ProcessExecutor(self.batches, target, kill_grace_s=1)
+            self.colleague = ProcessExecutor(self.theirs, target, kill_grace_s=1)
 
     def run(self, work: Coroutine[Any, Any, Value]) -> Value:
         return self._runner.run(work)
@@ -76,6 +78,9 @@ class Bench:
 
     def cancel(self) -> None:
         self.run(self.executor.cancel([BATCH.id]))
+
+    def sweep(self, needed: Collection[str] = (), *, delete: bool) -> Sequence[Swept]:
+        return self.run(self.batches.sweep(needed, self.executor.judge, delete=delete))
 
     def wait(self, met: Callable[[Status], object], batch: Batch = BATCH) -> Status:
         seen: list[Status] = []

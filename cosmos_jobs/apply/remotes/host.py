@@ -14,6 +14,7 @@ from cosmos_jobs.core import atomic
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact, StoreAway, StoreError
 from cosmos_jobs.targets.hosts.base import Completed, Upload
 from cosmos_jobs.targets.hosts.blocking import Background
+from cosmos_jobs.targets.layout import Folder, Layout
 
 if TYPE_CHECKING:
     from cosmos_jobs.targets.hosts.ssh.host import SSHHost
@@ -41,9 +42,9 @@ class RemoteShelf:
     """The folders `outputs/files` and `outputs/runs` below `root` on a host."""
 
     def __init__(self, host: SSHHost, root: str) -> None:
-        self.name = f"{host.name}:{root}/outputs"
+        self._folder = Layout(root).folder(Folder.OUTPUTS)
+        self.name = f"{host.name}:{self._folder}"
         self._host = host
-        self._folder = f"{root}/outputs"
         self._background = Background()
 
     def find(self, runs: Collection[str]) -> frozenset[str]:

@@ -19,6 +19,7 @@ from cosmos_jobs.targets.hosts.blocking import Background
 from cosmos_jobs.targets.hosts.ssh.channel import ConnectionCut, Reply
 from cosmos_jobs.targets.hosts.ssh.dialogue import PADDING, Talk
 from cosmos_jobs.targets.hosts.ssh.shell import DIGEST, refused
+from cosmos_jobs.targets.layout import Folder, Layout
 
 if TYPE_CHECKING:
     from cosmos_jobs.targets.hosts.ssh.host import SSHHost
@@ -103,9 +104,9 @@ class RemoteFile:
         lock_timeout_s: int = LOCK_TIMEOUT_S,
         hold_s: int = HOLD_S,
     ) -> None:
-        self.name = f"{host.name}:{root}/state/state.json"
+        self._folder = Layout(root).folder(Folder.STATE)
+        self.name = f"{host.name}:{self._folder}/state.json"
         self._host = host
-        self._folder = f"{root}/state"
         self._client = client
         self._lock_timeout_s = lock_timeout_s
         self._hold_s = hold_s

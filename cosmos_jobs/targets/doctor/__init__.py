@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from cosmos_jobs.config.project import Project, Target
 from cosmos_jobs.errors import HostError, NoContact
 from cosmos_jobs.targets.doctor import machine as machine_checks
-from cosmos_jobs.targets.doctor import slurm
-from cosmos_jobs.targets.doctor.machine import Check, Trip, Verdict
+from cosmos_jobs.targets.doctor.machine import Trip
+from cosmos_jobs.targets.findings import Check, Verdict, facts
 from cosmos_jobs.targets.fleet import Access, open_hosts
 from cosmos_jobs.targets.hosts.base import Host
 
@@ -86,12 +86,10 @@ async def _asked(project: Project, target: Target, host: Host) -> tuple[Check, .
         for engine, installation in machine_checks.installed(target).items()
     }
     sent = time.time()
-    script = machine_checks.script(target, slurm.questions(target))
-    done = await host.run(script, timeout_s=SCRIPT_TIMEOUT_S)
-    trip, found = Trip(sent, time.time()), machine_checks.facts(done.stdout)
+    done = await host.run(machine_checks.script(target), timeout_s=SCRIPT_TIMEOUT_S)
+    trip, found = Trip(sent, time.time()), facts(done.stdout)
     address = host.name if target.hosts else ""
-    machine = machine_checks.judged(target, address, found, trip, secrets)
-    return (*machine, *slurm.judged(target, found))
+    return machine_checks.judged(target, address, found, trip, secrets)
 
 
 def _unreachable(error: HostError, host: Host) -> Check:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from shlex import quote
 
 from cosmos_jobs import __version__
@@ -20,6 +19,9 @@ from cosmos_jobs.config.project import (
     Target,
 )
 from cosmos_jobs.config.schema import listed
+from cosmos_jobs.targets import executors
+from cosmos_jobs.targets.executors import script as scripts
+from cosmos_jobs.targets.findings import MARK, Check, Facts, Verdict
 
 PROGRAMS: Mapping[str, str] = {
     "awk": "mawk",
@@ -56,37 +58,6 @@ COMMITS: Mapping[str, str] = {
 """The commit of each model's repository that its engine is written for."""
 
 _LIMIT_S = 30
-_MARK = "@fact"
-_HEAD = f"""\
-cd / || exit 1
-LC_ALL=C; export LC_ALL
-fact() {{ printf '{_MARK}\\t%s\\t%s\\n' "$1" "$(printf '%s' "$2" | tr '\\n\\t\\r' '   ')"; }}
-has() {{ command -v "$1" > /dev/null 2>&1; }}
-limited() {{ if has timeout; then timeout {_LIMIT_S} "$@"; else "$@"; fi; }}
-fact clock "$(date +%s.%N)"
-"""
-_ROOT = """\
-probe="$root/.doctor.$$"
-if said=$(mkdir -p "$root" 2>&1 && {
-    echo probe > "$probe" && mv "$probe" "$probe.moved" && rm "$probe.moved"; } 2>&1)
-then fact root-is-writable; else fact root-trouble "$said"; fi
-rm -f "$probe" "$probe.moved" 2> /dev/null
-fact space "$(limited df -Pk "$root" 2> /dev/null | tail -n 1)"
-"""
-_GPUS = """\
-if ! has nvidia-smi; then fact gpu-trouble 'nvidia-smi is not installed'
-elif said=$(limited nvidia-smi --query-gpu=index,uuid,name,memory.total,memory.used \\
-    --format=csv,noheader 2>&1)
-then printf '%s\\n' "$said" | while IFS= read -r line; do fact gpu "$line"; done
-    fact gpu-parts "$(limited nvidia-smi -L 2> /dev/null)"
-else fact gpu-trouble "$said"; fi
-"""
-_DOCKER = """\
-if ! has docker; then fact docker-trouble 'docker is not installed'
-elif said=$(limited docker version --format '{{.Server.Version}}' 2>&1); then fact docker "$said"
-else fact docker-trouble "$said"; fi
-"""
-_TAIL = 'fact clock-at-end "$(date +%s.%N)"\nexit 0\n'
 _VERSIONS = """\
 import sys
 try:
@@ -95,42 +66,6 @@ except ImportError:
     ours = "none"
 print("python", sys.version.split()[0], ours)
 """
-
-
-class Verdict(StrEnum):
-    """What a check found; a warning is no reason not to apply."""
-
-    OK = "ok"
-    WARNING = "warning"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that a machine has or lacks, and what to type then."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the script printed, by name; of one name, such as `gpu`, there may be several."""
-
-    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.values
-
-    def all(self, name: str) -> tuple[str, ...]:
-        """Return every value of a name."""
-        return self.values.get(name, ())
-
-    def one(self, name: str) -> str:
-        """Return the value of a name, "" when it was not told."""
-        return self.all(name)[0] if self.all(name) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,28 +79,40 @@ class Trip:
 # --- the script -----------------------------------------------------------------------------
 
 
-def script(target: Target, more: str = "") -> str:
-    """Return the POSIX shell script that asks a machine for all facts, in one round trip.
-
-    `more` are further questions.
-    """
-    parts = [
-        _HEAD,
-        *(f"has {name} || fact no-program {name}\n" for name in PROGRAMS),
-        f"root={quote(target.root)}\n",
-        _ROOT,
-        _GPUS if target.gpus and not target.slurm else "",
-        _DOCKER if _needs_docker(target) else "",
+def script(target: Target) -> str:
+    """Return the POSIX shell script that asks a machine for all facts, in one round trip."""
+    kind = executors.of(target)
+    questions = [
+        scripts.text("gpus") if _has_gpus(target) else "",
+        scripts.text("docker") if _needs_docker(target) else "",
+        *(
+            line
+            for engine, installation in installed(target).items()
+            for line in _engine_questions(target, engine, installation)
+        ),
+        kind.questions(target),
     ]
-    for engine, installation in installed(target).items():
-        parts += _engine_questions(target, engine, installation)
-    return "".join([*parts, more, _TAIL])
+    values = {
+        "root": target.root,
+        "programs": " ".join(PROGRAMS),
+        "mark": MARK,
+        "limit": _LIMIT_S,
+    }
+    return scripts.script("machine", values, f"questions() {{\n:\n{''.join(questions)}\n}}\n")
+
+
+def _is_elsewhere(target: Target) -> bool:
+    """Return whether batches run on machines that this one tells nothing of."""
+    return executors.traits(target).queues_elsewhere
+
+
+def _has_gpus(target: Target) -> bool:
+    return bool(target.gpus) and not _is_elsewhere(target)
 
 
 def _needs_docker(target: Target) -> bool:
-    # What the nodes of a cluster have, its login node does not tell.
     containers = (each.container for each in installed(target).values())
-    return not target.slurm and any(each and each.runtime == DOCKER for each in containers)
+    return not _is_elsewhere(target) and any(each and each.runtime == DOCKER for each in containers)
 
 
 def installed(target: Target) -> Mapping[str, Installation]:
@@ -199,17 +146,6 @@ def _references(installation: Installation) -> Mapping[str, str]:
     return {key: value[2:-1] for key, value in installation.env.items() if value.startswith("${")}
 
 
-def facts(printed: str) -> Facts:
-    """Return the facts in what the script printed; other lines, as shells greet with, are none."""
-    values: dict[str, tuple[str, ...]] = {}
-    for line in printed.splitlines():
-        mark, _, rest = line.partition("\t")
-        if mark == _MARK:
-            name, _, value = rest.partition("\t")
-            values[name] = (*values.get(name, ()), value.strip())
-    return Facts(values)
-
-
 # --- the checks -----------------------------------------------------------------------------
 
 
@@ -233,6 +169,7 @@ def judged(
             _root(target, found, on),
             _gpus(target, found, on),
             _engines(target, found, on, secrets),
+            executors.of(target).judged(target, found),
         )
         for each in part
     )
@@ -348,7 +285,7 @@ def _listed_gpus(lines: Iterable[str]) -> Iterator[_Gpu]:
 
 
 def _gpus(target: Target, found: Facts, on: _On) -> Iterator[Check]:
-    if not target.gpus or target.slurm:
+    if not _has_gpus(target):
         return
     there = tuple(_listed_gpus(found.all("gpu")))
     if not there:
@@ -442,7 +379,7 @@ def _image(
     engine: str, container: Container, target: Target, found: Facts, on: _On
 ) -> Iterator[Check]:
     match container.runtime:
-        case project.DOCKER if not target.slurm:
+        case project.DOCKER if not _is_elsewhere(target):
             yield from _docker_image(engine, container, found, on)
         case project.APPTAINER:
             yield _image_file(engine, container, target, found)
@@ -464,7 +401,7 @@ def _docker_image(engine: str, container: Container, found: Facts, on: _On) -> I
 
 def _image_file(engine: str, container: Container, target: Target, found: Facts) -> Check:
     # Many clusters have it on their nodes only.
-    if "apptainer" not in found and not target.slurm:
+    if "apptainer" not in found and not _is_elsewhere(target):
         hint = "see https://apptainer.org/docs/admin/latest/installation.html"
         return Check(engine, Verdict.MISSING, "apptainer is not installed", hint)
     if container.image.startswith("/") and engine not in found.all("image"):

@@ -1,14 +1,20 @@
-"""How batches are queued on a host: the protocol of every executor."""
+"""How batches are queued on a host: the protocol of every executor, and what the registry has.
+
+What is the same for all of them, files in the folders of batches, is `BatchDirectory`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cosmos_jobs.config.project import Installation
+from cosmos_jobs.config.project import Installation, Target
 from cosmos_jobs.core.batch import Batch, Command, Status
-from cosmos_jobs.core.safe_path import SafePath
+from cosmos_jobs.targets.findings import Check, Facts
+
+if TYPE_CHECKING:  # it brings asyncio, which whoever only plans has no need of
+    from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +46,39 @@ class Swept:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """All that others may ask of an executor's kind, as it is on a target.
+
+    `slots` batches run at a time; `at_once` are best submitted together. One
+    that `queues_elsewhere` takes all there are into a queue of its own, and
+    works them on machines that the host tells nothing of. One that `gives_gpus`
+    says to each batch which are its own. One that `retries_lost` loses batches
+    on purpose, as where it preempts them: they are taken up again at once.
+    """
+
+    slots: int
+    at_once: int
+    queues_elsewhere: bool
+    gives_gpus: bool
+    retries_lost: bool
+
+
 class Executor(Protocol):
     """How batches are queued on a host. Every method may be repeated without harm."""
 
     @property
-    def slots(self) -> int:
-        """How many batches run at a time."""
+    def traits(self) -> Traits:
+        """What it is like."""
         ...
 
     @property
-    def at_once(self) -> int:
-        """How many batches are best submitted together."""
+    def judge(self) -> str:
+        """Shell text with a function `judge`, by which a sweep knows what is at work.
+
+        It sets `life` to `running` where the batch in folder $1 is; it may fail
+        where nobody has begun it.
+        """
         ...
 
     async def submit(self, orders: Sequence[Order]) -> None:
@@ -58,30 +86,7 @@ class Executor(Protocol):
         ...
 
     async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
-        """Return how the batches stand, in one round trip."""
-        ...
-
-    async def find(self, runs: Sequence[str]) -> Mapping[str, str]:
-        """Return the batches that runs were last given to on the host, by whomever."""
-        ...
-
-    async def batches(self) -> Sequence[str]:
-        """Return all batches that the host has a folder of."""
-        ...
-
-    async def describe(self, batches: Collection[str]) -> Mapping[str, bytes]:
-        """Return what each batch that is there is for, as its client described it."""
-        ...
-
-    async def read(self, names: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, str]]:
-        """Return the texts of small files below the `out/` of batches, in one round trip."""
-        ...
-
-    async def log(self, batch: str, offset: int) -> tuple[bytes, int]:
-        """Return a part of a batch's log, from a byte on, and where the next begins.
-
-        At the log's end it is empty.
-        """
+        """Return how the batches stand, in one round trip; one that nobody started is ABSENT."""
         ...
 
     async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> Collection[str]:
@@ -91,21 +96,22 @@ class Executor(Protocol):
         """
         ...
 
-    async def keep(self, batches: Sequence[str]) -> None:
-        """Say that we need what batches made, whoever started them, so that nobody prunes it."""
-        ...
 
-    async def release(self, batches: Sequence[str]) -> None:
-        """Say that we have all that we need of the batches."""
-        ...
+Say: TypeAlias = Callable[[str], None]
+"""Is told, in a line for people, what is waited for."""
 
-    async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
-        """Return what nobody needs any more: ended batches, and inputs of none that stays.
 
-        `needed` are batches that we need ourselves; with `delete` the others go.
-        """
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of executor, as the registry has it: what it is without a machine, and one on it.
 
-    def path(self, batch: str, name: SafePath) -> str:
-        """Return where a file below a batch's `out/` is on the host."""
-        ...
+    `head` are lines that a script of a run begins with where it is given to it
+    by hand. `questions` is shell text that asks a host for facts, and `judged`
+    are the checks of them, for `doctor`.
+    """
+
+    traits: Callable[[Target], Traits]
+    open: Callable[[BatchDirectory, Target, Say], Executor]
+    head: Callable[[Target], Iterable[str]] = lambda target: ()
+    questions: Callable[[Target], str] = lambda target: ""
+    judged: Callable[[Target, Facts], Iterable[Check]] = lambda target, found: ()

@@ -11,10 +11,9 @@ import base64
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from shlex import quote
 from typing import Any
 
-from cosmos_jobs.config.project import DOCKER, Target
+from cosmos_jobs.config.project import DOCKER
 from cosmos_jobs.core import failures, serialize
 from cosmos_jobs.core.batch import Life, Status
 from cosmos_jobs.core.redaction import masked
@@ -24,6 +23,7 @@ from cosmos_jobs.targets.executors import launcher
 from cosmos_jobs.targets.executors import script as scripts
 from cosmos_jobs.targets.executors.base import Order, Swept
 from cosmos_jobs.targets.hosts.base import Completed, Host
+from cosmos_jobs.targets.layout import Layout, Name
 
 LOG_TAIL_BYTES = 8192
 LOG_PART_BYTES = 4 << 20
@@ -36,74 +36,61 @@ NO_GPU = "cpu"
 """The lease of a machine whose engines need no GPU: one batch at a time."""
 
 
-class Folders:
-    """The batches of `target` on `host`, one of its machines, as far as files tell of them.
+class BatchDirectory:
+    """The batches below `root` on a host, as far as files tell of them.
 
     `client` names us to others; `owner` marks the batches that we still need.
     Values of `secrets` are not shown, nor are those of orders.
     """
 
     def __init__(
-        self,
-        host: Host,
-        target: Target,
-        client: str,
-        owner: str,
-        *,
-        secrets: Collection[str] = (),
+        self, host: Host, root: str, *, client: str, owner: str, secrets: Collection[str] = ()
     ) -> None:
+        self.root = root
+        self.client = client
+        self.owner = owner
+        self.layout = Layout(root)
         self._host = host
-        self._target = target
-        self._client = client
-        self._owner = owner
-        self._batches = f"{target.root}/batches"
         self._secrets = set(secrets)
 
     @property
-    def slots(self) -> int:
-        """How many batches run at a time."""
-        return self._target.slots
+    def host(self) -> str:
+        """What the host is called."""
+        return self._host.name
 
     async def find(self, runs: Sequence[str]) -> Mapping[str, str]:
         """Return the batches that runs were last given to on this host, by whomever."""
-        values = {"root": self._target.root}
-        functions = scripts.printing("runs", runs)
-        said = await self._run(scripts.script("find", values, functions), "look for runs")
+        said = await self._ask("find", {}, "look for runs", scripts.printing("runs", runs))
         return dict(line.split() for line in said.splitlines())
 
-    async def batches(self) -> Sequence[str]:
+    async def list(self) -> Sequence[str]:
         """Return all batches that have a folder here."""
-        script = f"cd {quote(self._batches)} 2>/dev/null && find . -maxdepth 1 -name 'ba_*'; exit 0"
-        said = await self._run(script, "list batches")
+        said = await self._ask("list", {}, "list batches")
         return sorted(line.removeprefix("./") for line in said.splitlines())
 
     async def describe(self, batches: Collection[str]) -> Mapping[str, bytes]:
         """Return what each batch that is there is for, as its client described it."""
-        return {
-            path.split("/")[0]: data
-            for path, data in (await self._read(f"{b}/batch.json" for b in batches)).items()
-        }
+        told = await self._read(f"{batch}/{Name.DESCRIPTION}" for batch in batches)
+        return {path.split("/")[0]: data for path, data in told.items()}
 
     async def read(self, names: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, str]]:
         """Return the texts of small files below the `out/` of batches, in one round trip."""
-        found = await self._read(
-            f"{batch}/out/{name}" for batch, each in names.items() for name in each
-        )
-        texts = {path: data.decode(errors="replace") for path, data in found.items()}
-        return {
-            batch: {name: texts[path] for name in each if (path := f"{batch}/out/{name}") in texts}
+        paths = {
+            (batch, name): f"{batch}/{Name.OUT}/{name}"
             for batch, each in names.items()
+            for name in each
         }
+        found = await self._read(paths.values())
+        told: dict[str, dict[str, str]] = {batch: {} for batch in names}
+        for (batch, name), path in paths.items():
+            if path in found:
+                told[batch][name] = found[path].decode(errors="replace")
+        return told
 
     async def _read(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Return the contents of those files below `batches/` that exist."""
+        """Return the contents of those files below the folder of batches that exist."""
         asked = list(paths)
-        lines = [
-            f"[ -f {quote(path)} ] && echo {number} && base64 -w 0 {quote(path)} && echo"
-            for number, path in enumerate(asked)
-        ]
-        there = f"cd {quote(self._batches)} 2>/dev/null || exit 0\n"
-        said = await self._run(there + "\n".join([*lines, "exit 0"]), "read files")
+        said = await self._ask("read", {}, "read files", scripts.printing("files", asked))
         told = said.splitlines()
         return {
             asked[int(number)]: base64.b64decode(data)
@@ -113,108 +100,130 @@ class Folders:
     async def log(self, batch: str, offset: int) -> tuple[bytes, int]:
         """Return the batch's log from a byte on, LOG_PART_BYTES at most, and where it goes on.
 
-        It ends at the end of a line, as far as there is one: a secret is seen in whole lines only.
+        At the log's end it is empty. It ends at the end of a line, as far as
+        there is one: a secret is seen in whole lines only.
         """
-        path = quote(f"{self._batches}/{batch}/log")
-        part = f"tail -c +{offset + 1} {path} | head -c {LOG_PART_BYTES} | base64 -w 0"
-        said = await self._run(f"[ ! -f {path} ] || {part}", "read the log")
-        data = base64.b64decode(said)
+        values = {"batch": batch, "from": offset + 1, "most": LOG_PART_BYTES}
+        data = base64.b64decode(await self._ask("log", values, "read the log"))
         data = data[: data.rfind(b"\n") + 1] or data
         text = masked(data.decode(errors="surrogateescape"), self._secrets)
         return text.encode(errors="surrogateescape"), offset + len(data)
 
     async def keep(self, batches: Sequence[str]) -> None:
         """Say that we need what batches made, whoever started them, so that nobody prunes it."""
-        await self._mark(
-            batches, '[ ! -d "$batch" ] || { mkdir -p "$batch/needed" && : > "$mark"; }'
-        )
+        await self._mark(batches, is_needed=True)
 
     async def release(self, batches: Sequence[str]) -> None:
         """Say that we have all that we need of the batches."""
-        await self._mark(batches, 'rm -f "$mark"')
+        await self._mark(batches, is_needed=False)
 
-    async def _swept(self, needed: Collection[str], judging: str, *, delete: bool) -> list[Swept]:
-        """Return the batches and inputs that nobody needs any more; with `delete` they go.
+    async def _mark(self, batches: Sequence[str], *, is_needed: bool) -> None:
+        values = {"batches": " ".join(batches), "needed": "yes" if is_needed else ""}
+        await self._ask("mark", {**values, "owner": self.owner}, "mark batches")
 
-        `judging` is shell text that says how a batch stands.
+    async def sweep(self, needed: Collection[str], judge: str, *, delete: bool) -> Sequence[Swept]:
+        """Return what nobody needs any more: ended batches, and inputs of none that stays.
+
+        `needed` are batches that we need ourselves; with `delete` the others go.
+        `judge` is an executor's, which knows what is at work.
         """
         values = {
-            "root": self._target.root,
             "needed": " ".join(needed),
-            "owner": self._owner,
+            "owner": self.owner,
             "grace": CLAIM_GRACE_S,
             "delete": "yes" if delete else "",
         }
-        script = scripts.script("sweep", values, judging)
-        said = await self._run(script, "look for what can go", 600)
+        functions = f"{scripts.text('lib')}\n{judge}"
+        said = await self._ask("sweep", values, "look for what can go", functions, 600)
         lines = (line.split() for line in said.splitlines())
         return [Swept(name, int(size)) for name, size in lines]
 
-    def _contents(self, order: Order, values: Mapping[str, object]) -> dict[str, bytes]:
-        """Return the files of a batch's folder; `values` are further ones of its run.sh."""
+    def path(self, batch: str, name: SafePath) -> str:
+        """Return where a file below a batch's `out/` is on the host."""
+        return self.layout.out(batch, name)
+
+    # --- for executors ------------------------------------------------------------------------
+
+    def contents(
+        self, order: Order, values: Mapping[str, object], *parts: str
+    ) -> Mapping[str, bytes]:
+        """Return the files of a batch's folder.
+
+        `values` are further ones of its run.sh, and `parts` names of the
+        scripts that have what is the executor's own in it.
+        """
         self._secrets.update(order.secrets.values())
         batch = order.batch
         runs = "".join(" ".join((run, *order.known.get(run, ()))) + "\n" for run in batch.runs)
         return {
             **order.command.files,
-            "batch.json": order.description,
-            "runs": runs.encode(),
-            "inputs": "".join(f"{sha256}\n" for sha256 in order.inputs).encode(),
-            "run.sh": self._run_script(order, values).encode(),
+            Name.DESCRIPTION: order.description,
+            Name.RUNS: runs.encode(),
+            Name.INPUTS: "".join(f"{sha256}\n" for sha256 in order.inputs).encode(),
+            Name.SCRIPT: self._run_script(order, values, parts).encode(),
         }
 
-    def _run_script(self, order: Order, values: Mapping[str, object]) -> str:
+    def _run_script(self, order: Order, values: Mapping[str, object], parts: Sequence[str]) -> str:
         installation, container = order.installation, order.installation.container
         in_docker = container is not None and container.runtime == DOCKER
         image = container.image if container else ""
         shared = {
             "batch": order.batch.id,
-            "folder": f"{self._batches}/{order.batch.id}",
-            "root": self._target.root,
-            "client": self._client,
+            "folder": self.layout.batch(order.batch.id),
+            "root": self.root,
+            "client": self.client,
             "image": image if in_docker else "",
             "image_name": image,
             "limit": order.limit_s or "",
             "secrets": " ".join(scripts.references(installation)),
             "checkout": scripts.checkout(installation),
             "asked": serialize.ASKED,
+            "server": "",
         }
         engine = launcher.engine(order.command, installation, order.limit_s)
-        return scripts.script("run", {**shared, **values}, engine)
+        functions = scripts.texts("lib", "mask", "facts", *parts)
+        return scripts.script("run", {**shared, **values}, f"{functions}\n{engine}")
 
-    async def _look(
+    async def look(
         self,
         batches: Sequence[str],
-        judging: Sequence[str],
+        judging: str,
         values: Mapping[str, object],
         timeout_s: float = 60,
+    ) -> Sequence[str]:
+        """Return the lines that a look at batches prints; `judging` says how each stands."""
+        given = {"batches": " ".join(batches), "tail": LOG_TAIL_BYTES, **values}
+        functions = f"{scripts.text('lib')}\n{judging}"
+        what = f"list {self.layout.batch('')}"
+        return (await self._ask("poll", given, what, functions, timeout_s)).split("\n")
+
+    def statuses(self, lines: Iterable[str]) -> dict[str, Status]:
+        """Return what the lines of a look say of each batch."""
+        return statuses(lines, self._secrets)
+
+    async def _ask(
+        self,
+        name: str,
+        values: Mapping[str, object],
+        what: str,
+        functions: str = "",
+        timeout_s: float = 60,
     ) -> str:
-        """Return what a look at batches prints; scripts of `judging` say how each stands."""
-        shared = {"root": self._target.root, "batches": " ".join(batches), "tail": LOG_TAIL_BYTES}
-        functions = "\n".join(map(scripts.text, judging))
-        script = scripts.script("poll", {**shared, **values}, functions)
-        return await self._run(script, f"list {self._batches}", timeout_s)
+        script = scripts.script(name, {"root": self.root, **values}, functions)
+        return await self.run(script, what, timeout_s)
 
-    async def _mark(self, batches: Sequence[str], action: str) -> None:
-        lines = [
-            f"cd {quote(self._batches)} || exit 0",
-            f"for batch in {' '.join(batches)}; do",
-            f'mark="$batch/needed/{self._owner}"',
-            action,
-            "done",
-        ]
-        await self._run("\n".join(lines), "mark batches")
+    async def run(self, script: str, what: str, timeout_s: float = 60) -> str:
+        """Return what a script prints; HostError where it fails, which cannot do `what`."""
+        return self.answer(await self.attempt(script, timeout_s), what)
 
-    async def _run(self, script: str, what: str, timeout_s: float = 60) -> str:
-        return self._answer(await self._done(script, timeout_s), what)
-
-    def _answer(self, done: Completed, what: str) -> str:
+    def answer(self, done: Completed, what: str) -> str:
+        """Return what a script has printed; HostError where it failed."""
         if done.exit_code != 0:
             why = done.stderr.strip() or "its shell ended without a word"
-            raise HostError(f"{self._host.name} cannot {what}: {why}", hint=failures.hint(why))
+            raise HostError(f"{self.host} cannot {what}: {why}", hint=failures.hint(why))
         return done.stdout
 
-    async def _done(self, script: str, timeout_s: float) -> Completed:
+    async def attempt(self, script: str, timeout_s: float) -> Completed:
         """Run a script to its end, again where that end is unknown: ours may all be repeated."""
         give_up = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up:
@@ -224,10 +233,6 @@ class Folders:
                     return done
             await asyncio.sleep(PAUSE_S)
         return await self._host.run(script, timeout_s=timeout_s)
-
-    def path(self, batch: str, name: SafePath) -> str:
-        """Return where a file below a batch's `out/` is on the host."""
-        return f"{self._batches}/{batch}/out/{name}"
 
 
 def statuses(lines: Iterable[str], secrets: Collection[str] = ()) -> dict[str, Status]:
@@ -258,14 +263,14 @@ def statuses(lines: Iterable[str], secrets: Collection[str] = ()) -> dict[str, S
 
 def _event(kind: str, rest: str) -> dict[str, Any]:
     match kind:
-        case "started":
+        case Name.STARTED:
             return {"started": _time(rest)}
-        case "exit":
+        case Name.EXIT:
             code, _, when = rest.partition(" ")
             return {"exit_code": int(code), "finished": _time(when)}
-        case "fault" | "gpu":
+        case Name.FAULT | Name.GPU:
             return {kind: rest}
-        case "refused":
+        case Name.REFUSED:
             return {"others": tuple(rest.split())}
     return {}
 

@@ -9,6 +9,7 @@ from cosmos_jobs.config import project
 from cosmos_jobs.config.project import Container, Installation
 from cosmos_jobs.core.batch import Command
 from cosmos_jobs.targets.executors.script import environment, exporting, references
+from cosmos_jobs.targets.layout import Name
 
 KILL_AFTER_S = 30
 """How long an engine that is told to end may take before it is killed, a server also."""
@@ -77,11 +78,11 @@ def _docker(
 ) -> str:
     image, server = quote(docker.image), command.server
     # A container of a batch is looked for wherever this file is.
-    mark = "" if server else ": > container; "
+    mark, said = "" if server else f": > {Name.CONTAINER}; ", Name.DOCKER
     checks = [
-        f"docker image inspect {image} > /dev/null 2> docker.err && {{ {mark}return 0; }}",
-        f"if grep -qi 'no such image' docker.err; then fault no-image {image}; return 1; fi",
-        'fault no-docker "$(head -n 1 docker.err)"; return 1',
+        f"docker image inspect {image} > /dev/null 2> {said} && {{ {mark}return 0; }}",
+        f"if grep -qi 'no such image' {said}; then fault no-image {image}; return 1; fi",
+        f'fault no-docker "$(head -n 1 {said})"; return 1',
     ]
     # Secrets are taken from our environment, and so are on no command line; the others are not
     # in it: PATH or HOME are meant for the container, not for docker itself.

@@ -1,4 +1,4 @@
-"""The shell scripts of the executors: the files in `shell/`, with their values in front."""
+"""Shell scripts for hosts: the files in the `shell/` folders, with their values in front."""
 
 from __future__ import annotations
 
@@ -13,20 +13,32 @@ from shlex import quote
 
 from cosmos_jobs.config.project import Installation
 from cosmos_jobs.core.batch import Command
+from cosmos_jobs.targets import layout
 
-_FOLDER = Path(__file__).parent / "shell"
+_FOLDER = Path(__file__).parent
 
 
 def script(name: str, values: Mapping[str, object], functions: str = "") -> str:
-    """Return a script of `shell/` after assignments of `values`, each quoted."""
+    """Return a script of a `shell/` folder, by name, with what it needs in front of it.
+
+    That are assignments of `values`, each quoted, those of the names on a host
+    that it uses, and its `functions`.
+    """
     head = "".join(f"{key}={quote(str(value))}\n" for key, value in values.items())
-    return f"{head}\n{text('lib')}\n{functions}\n{text(name)}"
+    body = f"{functions}\n{text(name)}"
+    return f"{head}{layout.assignments(body)}\n{body}"
 
 
 @cache
 def text(name: str) -> str:
-    """Return a script of `shell/` as it is."""
-    return (_FOLDER / f"{name}.sh").read_text(encoding="utf-8")
+    """Return a script as it is: `lib` of what all share, `slurm/lib` of what is Slurm's."""
+    folder, _, file = name.rpartition("/")
+    return (_FOLDER / folder / "shell" / f"{file}.sh").read_text(encoding="utf-8")
+
+
+def texts(*names: str) -> str:
+    """Return several scripts as one."""
+    return "\n".join(map(text, names))
 
 
 def writing(contents: Mapping[str, bytes]) -> str:

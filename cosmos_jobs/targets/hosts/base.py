@@ -38,6 +38,11 @@ class Host(Protocol):
         """What messages call it."""
         ...
 
+    @property
+    def traffic(self) -> object | None:
+        """What connections to it have cost so far, in words by `str`; None where it needs none."""
+        ...
+
     async def run(self, script: str, *, timeout_s: float = 60) -> Completed:
         """Run a POSIX shell script to its end.
 

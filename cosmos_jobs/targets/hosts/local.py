@@ -14,21 +14,22 @@ from pathlib import Path
 
 from cosmos_jobs.core import atomic
 from cosmos_jobs.errors import HostError
+from cosmos_jobs.targets import layout
 from cosmos_jobs.targets.hosts.base import Completed, Upload
 from cosmos_jobs.targets.hosts.source import SourceChanged, cannot_write, opened
+from cosmos_jobs.targets.layout import Folder, Name
 
 MIN_AGE_S = 3600
 """Younger inputs may have been brought for a batch that is about to come."""
 
-_BATCH = re.compile(r"ba_[0-9a-f]{16}")
-# Its sha256; in front of it the mark of a copy that was cut.
-_INPUT = re.compile(r"(?:\.[0-9a-f]{12}\.)?([0-9a-f]{64})\.\w+")
+_BATCH, _INPUT = re.compile(layout.BATCH), re.compile(layout.INPUT)
 
 
 class LocalHost:
     """The machine that cosmos-jobs itself runs on."""
 
     name = "localhost"
+    traffic = None
 
     async def run(self, script: str, *, timeout_s: float = 60) -> Completed:
         """Run a POSIX shell script to its end; HostError when it takes longer than `timeout_s`."""
@@ -113,15 +114,17 @@ def sweep(root: Path, batches: Collection[str], inputs: Collection[str]) -> int:
     """
     old = [
         each
-        for each in root.glob("batches/ba_*")
+        for each in root.glob(f"{Folder.BATCHES}/ba_*")
         if _BATCH.fullmatch(each.name) and each.name not in batches and not each.is_symlink()
     ]
     young = time.time() - MIN_AGE_S
-    read = {sha256 for each in batches for sha256 in _lines(root / "batches" / each / "inputs")}
+    read = {
+        sha256 for each in batches for sha256 in _lines(root / Folder.BATCHES / each / Name.INPUTS)
+    }
     read.update(inputs)
     unused = [
         each
-        for each in root.glob("inputs/*")
+        for each in root.glob(f"{Folder.INPUTS}/*")
         if (found := _INPUT.fullmatch(each.name))
         and found[1] not in read
         and not (batches and each.stat().st_ctime > young)

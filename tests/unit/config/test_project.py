@@ -12,6 +12,7 @@ from cosmos_jobs.config.project import APPTAINER, Container, Installation, Slurm
 from cosmos_jobs.config.target_rules import gres_gpus
 from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.errors import InvalidFiles, UsageError
+from cosmos_jobs.targets.executors import traits
 
 ROOT = Path("/work/films")
 GPU_TARGET = """\
@@ -94,7 +95,7 @@ def test_every_key_of_a_target_is_read() -> None:
             ),
         },
     )
-    assert made.slots == 4
+    assert traits(made).slots == 4
 
 
 def test_without_a_file_there_is_this_machine(tmp_path: Path) -> None:
@@ -464,7 +465,7 @@ targets:
     assert target.slurm == Slurm(
         "gpu", "lab", "gpu:h100:2", "04:00:00", "64G", 8, 900, 32, ("--qos=normal",)
     )
-    assert (target.gpus, target.gpus_per_batch, target.slots) == (("0", "1"), 2, 32)
+    assert (target.gpus, target.gpus_per_batch, traits(target).slots) == (("0", "1"), 2, 32)
     assert target.engines["transfer2.5"].container == Container(
         "/i.sif", ("/a:/b",), ("-e",), APPTAINER
     )
@@ -493,7 +494,7 @@ def test_a_cluster_that_asks_for_no_gpu_has_none() -> None:
 
     target = parse(text.encode(), ROOT).targets["c"]
 
-    assert (target.gpus, target.gpus_per_batch, target.slots) == ((), 1, 8)
+    assert (target.gpus, target.gpus_per_batch, traits(target).slots) == ((), 1, 8)
     assert target.slurm == Slurm()
 
 

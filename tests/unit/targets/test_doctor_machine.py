@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from cosmos_jobs import __version__
 from cosmos_jobs.config.project import Container, Installation, Target
-from cosmos_jobs.targets.doctor.machine import (
-    PROGRAMS,
-    Check,
-    Facts,
-    Trip,
-    Verdict,
-    facts,
-    judged,
-    script,
-    ssh_command,
-)
+from cosmos_jobs.targets.doctor.machine import PROGRAMS, Trip, judged, script, ssh_command
+from cosmos_jobs.targets.findings import Check, Facts, Verdict, facts
 
 HOST = "ubuntu@gpu-1"
 TARGET = Target(
@@ -146,8 +139,16 @@ def test_programs_that_are_missing_come_with_their_packages() -> None:
     assert found.hint == "ssh -p 2222 ubuntu@gpu-1 'sudo apt-get install tar util-linux'"
 
 
-def test_every_program_is_asked_for() -> None:
-    assert all(f"fact no-program {name}\n" in script(TARGET) for name in PROGRAMS)
+def test_every_program_is_asked_for(tmp_path: Path) -> None:
+    # What a fact is told with is all that there is.
+    (tmp_path / "tr").symlink_to("/usr/bin/tr")
+    asked = script(replace(TARGET, root=str(tmp_path / "root")))
+
+    done = subprocess.run(
+        ["/bin/sh", "-s"], input=asked, capture_output=True, text=True, env={"PATH": str(tmp_path)}
+    )
+
+    assert facts(done.stdout).all("no-program") == tuple(PROGRAMS)
 
 
 def test_a_root_that_cannot_be_written_says_why() -> None:

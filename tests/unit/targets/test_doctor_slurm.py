@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cosmos_jobs.config.project import Slurm, Target
-from cosmos_jobs.targets.doctor.machine import Check, Facts, Verdict
-from cosmos_jobs.targets.doctor.slurm import judged, questions
+from cosmos_jobs.targets import executors
+from cosmos_jobs.targets.doctor.machine import script
+from cosmos_jobs.targets.findings import Check, Facts, Verdict
 
 ASKED = Slurm("gpu", "lab", "gpu:h100:2", "04:00:00", "64G", 8, extra=("--qos=normal",))
 TARGET = Target("cluster", "/shared/root", ("login",), slurm=ASKED)
@@ -27,10 +28,14 @@ HEALTHY: dict[str, tuple[str, ...]] = {
 }
 
 
+def judged(target: Target, found: Facts) -> list[Check]:
+    return list(executors.of(target).judged(target, found))
+
+
 def checked(asked: Slurm = ASKED, /, **told: tuple[str, ...] | None) -> list[Check]:
     changes = {name.replace("_", "-"): value for name, value in told.items()}
     values = {name: value for name, value in {**HEALTHY, **changes}.items() if value is not None}
-    return list(judged(replace(TARGET, slurm=asked), Facts(values)))
+    return judged(replace(TARGET, slurm=asked), Facts(values))
 
 
 def missing(asked: Slurm = ASKED, /, **told: tuple[str, ...] | None) -> tuple[str, str, str]:
@@ -40,8 +45,10 @@ def missing(asked: Slurm = ASKED, /, **told: tuple[str, ...] | None) -> tuple[st
 
 
 def test_a_target_without_a_cluster_is_not_asked() -> None:
-    assert questions(replace(TARGET, slurm=None)) == ""
-    assert list(judged(replace(TARGET, slurm=None), Facts(HEALTHY))) == []
+    without = replace(TARGET, slurm=None)
+
+    assert "slurm" not in script(without)
+    assert judged(without, Facts(HEALTHY)) == []
 
 
 def test_a_healthy_cluster_lacks_nothing() -> None:

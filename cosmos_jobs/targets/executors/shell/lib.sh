@@ -1,6 +1,6 @@
 # Shared by the scripts below: files that are whole, and which processes live (proc(5)).
 
-put() { cat > "$1.tmp" && mv -f "$1.tmp" "$1"; }
+put() { cat > "$1$dot_temporary" && mv -f "$1$dot_temporary" "$1"; }
 
 boot=
 read -r boot < /proc/sys/kernel/random/boot_id
@@ -39,42 +39,43 @@ lives() {
 # Put the batch in this folder down for its runs. When another batch than its client knew of has
 # one, refuse: 1; 2 when it cannot be written down.
 hold_runs() {
-  mkdir -p "$root/runs" || return 2
+  mkdir -p "$runs_dir" || return 2
   # For writing: NFS locks no other.
-  exec 3>> "$root/runs/.lock"
+  exec 3>> "$runs_dir/$dot_lock"
   flock 3 || return 2
   others=
   while read -r run known; do
     held=
-    [ -f "$root/runs/$run" ] && read -r held < "$root/runs/$run"
+    [ -f "$runs_dir/$run" ] && read -r held < "$runs_dir/$run"
     case " $batch $known " in *" $held "*) ;; *) [ -z "$held" ] || others="$others $held" ;; esac
-  done < runs
+  done < $its_runs
   if [ -n "$others" ]; then
-    printf '%s\n' "$others" | put refused
+    printf '%s\n' "$others" | put $its_refused
     return 1
   fi
   while read -r run known; do
-    printf '%s\n' "$batch" > "$root/runs/$run" || return 2
-  done < runs
+    printf '%s\n' "$batch" > "$runs_dir/$run" || return 2
+  done < $its_runs
   exec 3<&-
 }
 
 # Whether others need batch $1, which has not ended; then our own mark goes.
 shared() {
-  [ ! -s "$1/exit" ] && [ ! -s "$1/refused" ] || return 1
+  [ ! -s "$1/$its_exit" ] && [ ! -s "$1/$its_refused" ] || return 1
   # Taken away before we look: when two let go of it at once, the later one sees no mark.
-  mv -f "$1/needed/$owner" "$1/needed/.$owner" 2>/dev/null
-  for mark in "$1"/needed/*; do
-    [ -e "$mark" ] && rm -f "$1/needed/.$owner" && return 0
+  mv -f "$1/$its_needed/$owner" "$1/$its_needed/.$owner" 2>/dev/null
+  for mark in "$1/$its_needed"/*; do
+    [ -e "$mark" ] && rm -f "$1/$its_needed/.$owner" && return 0
   done
-  mv -f "$1/needed/.$owner" "$1/needed/$owner" 2>/dev/null
+  mv -f "$1/$its_needed/.$owner" "$1/$its_needed/$owner" 2>/dev/null
   return 1
 }
 
 # Print the containers of the batch in folder $1 that run, with `--all` also those about to; a
 # client that was killed may have left one.
 containers() {
-  [ -f "$1/container" ] && docker ps --quiet $2 --filter "label=cosmos-jobs.batch=${1##*/}" 2>/dev/null
+  [ -f "$1/$its_container" ] &&
+    docker ps --quiet $2 --filter "label=cosmos-jobs.batch=${1##*/}" 2>/dev/null
 }
 
 # Set `pid` and `born_then` to what file $1 says of a process; fail when it says nothing.
@@ -89,7 +90,7 @@ noted() {
 # Whether the server in folder $1 works the batch in folder $2, or is about to take it.
 has_batch() {
   # In this order: it renames one to the other.
-  for hand in next current; do
+  for hand in $its_next $its_current; do
     [ -f "$1/$hand" ] && [ "$(cat "$1/$hand" 2>/dev/null)" = "$2" ] && return 0
   done
   return 1
@@ -98,11 +99,11 @@ has_batch() {
 # Print the container of the server in folder $1 if it runs, with `--all` also one about to.
 server_container() {
   box=
-  [ -s "$1/container" ] && read -r box < "$1/container"
+  [ -s "$1/$its_container" ] && read -r box < "$1/$its_container"
   [ -z "$box" ] || docker ps --quiet --no-trunc $2 --filter "name=^/?$box\$" 2>/dev/null
 }
 
 server_lives() {
-  noted "$1/pid" && lives "$pid" "$born_then" && return 0
+  noted "$1/$its_pid" && lives "$pid" "$born_then" && return 0
   [ -n "$(server_container "$1")" ]
 }

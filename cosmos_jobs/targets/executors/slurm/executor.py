@@ -13,20 +13,20 @@ import re
 import secrets as randomness
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from cosmos_jobs.config.project import Slurm, Target
+from cosmos_jobs.config.project import Target
 from cosmos_jobs.core.batch import Life, Status
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.targets.executors import script as scripts
-from cosmos_jobs.targets.executors.base import Order, Swept
-from cosmos_jobs.targets.executors.batch_dir import Folders, statuses
+from cosmos_jobs.targets.executors.base import Order, Say
+from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 from cosmos_jobs.targets.executors.slurm import script as arrays
-from cosmos_jobs.targets.executors.slurm import states
+from cosmos_jobs.targets.executors.slurm import settings, states, traits
 from cosmos_jobs.targets.executors.slurm.states import Key, Place, Told
-from cosmos_jobs.targets.hosts.base import Host
+from cosmos_jobs.targets.layout import Name
 
 ASK_EVERY_S = (5.0, 30.0)
 """Between two questions to Slurm: at first, and where nothing happens."""
@@ -59,25 +59,20 @@ class _Cluster:
     has_accounting: bool
 
 
-class SlurmExecutor(Folders):
-    """Hands batches to the Slurm cluster that `host` is a login node of.
+class SlurmExecutor:
+    """Hands batches to the Slurm cluster that a target's host is a login node of.
 
     `say` is told what is waited for.
     """
 
     def __init__(
-        self,
-        host: Host,
-        target: Target,
-        client: str,
-        owner: str,
-        say: Callable[[str], None] = lambda line: None,
-        *,
-        secrets: Collection[str] = (),
+        self, batches: BatchDirectory, target: Target, say: Say = lambda line: None
     ) -> None:
-        super().__init__(host, target, client, owner, secrets=secrets)
+        self.traits = traits(target)
+        self._batches = batches
+        self._target = target
         self._say = say
-        self._slurm = target.slurm or Slurm()
+        self._slurm = settings(target)
         self._known: _Cluster | None = None
         self._queue: Mapping[Key, Told] = {}
         self._ended: dict[Key, Told] = {}
@@ -89,16 +84,16 @@ class SlurmExecutor(Folders):
         self._pause_s = 0.0
 
     @property
-    def at_once(self) -> int:
-        """How many batches are best submitted together."""
-        return self._slurm.array_limit
+    def judge(self) -> str:
+        """Shell text that asks Slurm which arrays it still has to do with."""
+        return f"patience={ANSWER_S}\n{scripts.texts(*_LIB, 'slurm/sweep')}"
 
     # --- submit ---------------------------------------------------------------------------
 
     async def submit(self, orders: Sequence[Order]) -> None:
         """Submit batches as arrays, one for each engine; waits for a controller that is away."""
         cluster = await self._cluster()
-        limit = min(self.at_once, cluster.max_array)
+        limit = min(self.traits.at_once, cluster.max_array)
         by_engine: dict[str, list[Order]] = {}
         for order in orders:
             by_engine.setdefault(order.batch.engine, []).append(order)
@@ -113,32 +108,34 @@ class SlurmExecutor(Folders):
         limit_s = max(limits) if len(limits) == len(orders) else None
         if limit_s and cluster.max_time_s:
             limit_s = min(limit_s, cluster.max_time_s - arrays.MARGIN_S)
-        array = arrays.script(name, len(orders), self._slurm, limit_s, self._client)
+        array = arrays.script(name, len(orders), self._slurm, limit_s, self._batches.client)
         given = {key: value for order in orders for key, value in order.secrets.items()}
         functions = [
             *scripts.exporting_references(orders[0].installation, given),
             _printing("unpack", _packed(self._folders(orders))),
             scripts.printing("array_script", array.splitlines()),
-            _lib(),
         ]
         values = {
-            "root": self._target.root,
             "batches": " ".join(order.batch.id for order in orders),
             "name": name,
-            "owner": self._owner,
-            "patience": ANSWER_S,
+            "owner": self._batches.owner,
         }
-        return scripts.script("slurm/submit", values, "\n".join(functions))
+        return self._script("submit", values, "\n".join(functions))
+
+    def _script(self, name: str, values: Mapping[str, object], functions: str = "") -> str:
+        """Return one of the scripts for a login node."""
+        shared = {"root": self._batches.root, "patience": ANSWER_S}
+        functions = f"{functions}\n{scripts.texts('lib', *_LIB)}"
+        return scripts.script(f"slurm/{name}", {**shared, **values}, functions)
 
     def _folders(self, orders: Iterable[Order]) -> Iterator[tuple[str, bytes]]:
         """Yield the files of batches, each below the batch's id."""
-        # Slurm gives the GPUs; and no process outlives its job.
-        values = {"scheduler": "slurm", "server": ""}
         for order in orders:
+            # No process outlives its job.
             bare = replace(order, command=replace(order.command, server=None))
-            for name, data in self._contents(bare, values).items():
+            for name, data in self._batches.contents(bare, {}, "slurm/element").items():
                 yield f"{order.batch.id}/{name}", data
-            yield f"{order.batch.id}/needed/{self._owner}", b""
+            yield f"{order.batch.id}/{Name.NEEDED}/{self._batches.owner}", b""
 
     async def _cluster(self) -> _Cluster:
         if self._known is None:
@@ -148,17 +145,15 @@ class SlurmExecutor(Folders):
     async def _has_accounting(self) -> bool | None:
         """Return whether there are books of what has ended; None while the controller is away."""
         if self._known is None:
-            done = await self._done(self._asking(), SCRIPT_S)
+            done = await self._batches.attempt(self._asking(), SCRIPT_S)
             if done.exit_code == _TEMPORARY:
                 return None
-            self._known = _limits(self._answer(done, _ASKING))
+            self._known = _limits(self._batches.answer(done, _ASKING))
         return self._known.has_accounting
 
     def _asking(self) -> str:
         """Return the script that asks what the cluster allows."""
-        partition = self._slurm.partition.split(",")[0]
-        functions = f"patience={ANSWER_S}\n{_lib()}"
-        return scripts.script("slurm/limits", {"partition": partition}, functions)
+        return self._script("limits", {"partition": self._slurm.partition.split(",")[0]})
 
     async def _insist(self, script: str, what: str, timeout_s: float = SCRIPT_S) -> str:
         """Run a script, again as long as Slurm's controller is away; return what it prints.
@@ -169,14 +164,14 @@ class SlurmExecutor(Folders):
         pause, longest = AWAY_PAUSE_S
         told = ""
         while True:
-            done = await self._done(script, timeout_s)
+            done = await self._batches.attempt(script, timeout_s)
             if done.exit_code != _TEMPORARY:
-                return self._answer(done, what)
+                return self._batches.answer(done, what)
             said = done.stderr.strip().splitlines()
             why = "; ".join(line.removeprefix("sbatch: error: ") for line in said)
             if not _AWAY.search(why):
                 raise HostError(
-                    f"{self._host.name}: Slurm does not {what}: {why}",
+                    f"{self._batches.host}: Slurm does not {what}: {why}",
                     hint=f"look closer: cosmos-jobs doctor {self._target.name};"
                     " where it is too much at a time, lower array_limit, or apply again later",
                 )
@@ -184,12 +179,12 @@ class SlurmExecutor(Folders):
             if time.monotonic() > give_up:
                 minutes = f"{AWAY_PATIENCE_S / 60:.0f} minutes"
                 raise HostError(
-                    f"{self._host.name}: waited {minutes} for {waits_for}: {why}",
+                    f"{self._batches.host}: waited {minutes} for {waits_for}: {why}",
                     hint="look at it there: scontrol ping; then repeat: nothing is lost",
                 )
             if waits_for != told:
                 told = waits_for
-                self._say(f"{self._host.name}: waits for {waits_for}")
+                self._say(f"{self._batches.host}: waits for {waits_for}")
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, longest)
 
@@ -209,9 +204,9 @@ class SlurmExecutor(Folders):
         query = await self._query()
         jobs = sorted({place.job for place in self._missing.values()} - {""})
         values = {"query": query, "jobs": ",".join(jobs), "patience": ANSWER_S, "gpus": ""}
-        said = await self._look(batches, _JUDGING, values, 60 + ANSWER_S * len(jobs))
-        lines = said.split("\n")
-        told = statuses(lines, self._secrets)
+        judging = scripts.texts(*_LIB, "slurm/judge", "slurm/queue")
+        lines = await self._batches.look(batches, judging, values, 60 + ANSWER_S * len(jobs))
+        told = self._batches.statuses(lines)
         found = {
             batch: _numbered(place, told[batch]) for batch, place in states.places(lines).items()
         }
@@ -299,7 +294,7 @@ class SlurmExecutor(Folders):
             return False
         return told.age_s + time.monotonic() - self._ended_at[key] < FILES_LATE_S
 
-    # --- cancel and sweep -----------------------------------------------------------------
+    # --- cancel ---------------------------------------------------------------------------
 
     async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> frozenset[str]:
         """End the batches; when this returns Slurm has ended the jobs of all.
@@ -308,32 +303,19 @@ class SlurmExecutor(Folders):
         Return those that others need too: they are left alone, and no longer marked as ours.
         """
         values = {
-            "root": self._target.root,
             "batches": " ".join(batches),
-            "owner": self._owner,
+            "owner": self._batches.owner,
             "kill": "yes" if kill else "",
             "grace": CANCEL_S,
-            "patience": ANSWER_S,
         }
-        script = scripts.script("slurm/cancel", values, _lib())
-        said = await self._insist(script, "cancel", 120 + CANCEL_S)
+        said = await self._insist(self._script("cancel", values), "cancel", 120 + CANCEL_S)
         shared = frozenset(line.removeprefix("shared ") for line in said.splitlines())
         if kill:
             self._cancelled |= {*batches} - shared
         return shared
 
-    async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
-        """Return the batches and inputs that nobody needs any more; with `delete` they go."""
-        judging = f"patience={ANSWER_S}\n{_lib()}\n{scripts.text('slurm/sweep')}"
-        return await self._swept(needed, judging, delete=delete)
-
 
 _LIB = ("slurm/variables", "slurm/lib")
-_JUDGING = (*_LIB, "slurm/judge", "slurm/queue")
-
-
-def _lib() -> str:
-    return "\n".join(map(scripts.text, _LIB))
 
 
 def _batches(count: int) -> str:

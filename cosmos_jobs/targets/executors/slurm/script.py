@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 
 from cosmos_jobs.config.project import Slurm
+from cosmos_jobs.targets.layout import Folder, Name
 
 MARGIN_S = 300
 """Seconds that a job gets beside those of its engine: our own limit tells more than Slurm's."""
 
-_WORK = """
+_WORK = f"""
 # An element works the batch in the line of its number. A node that does not see the folder that
 # this was submitted in fails here.
 exec > "$SLURM_ARRAY_TASK_ID.log" 2>&1
-batch=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" batches)
-cd "../../batches/${batch:?}" && exec sh run.sh element
+batch=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {Name.MEMBERS})
+cd "../../{Folder.BATCHES}/${{batch:?}}" && exec sh {Name.SCRIPT} element
 """
 
 
@@ -34,6 +35,11 @@ def script(name: str, count: int, slurm: Slurm, limit_s: int | None, client: str
         *resources(slurm, limit_s),
     ]
     return "\n".join(["#!/bin/sh", *(f"#SBATCH {each}" for each in options), _WORK])
+
+
+def head(slurm: Slurm) -> tuple[str, ...]:
+    """Return the lines of a script for sbatch that say what a batch needs, with no time limit."""
+    return tuple(f"#SBATCH {each}" for each in resources(slurm, None))
 
 
 def resources(slurm: Slurm, limit_s: int | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from shlex import join, quote
 
 from cosmos_jobs.errors import HostError, TransferError
+from cosmos_jobs.targets import layout
 from cosmos_jobs.targets.hosts.base import Upload
 from cosmos_jobs.targets.hosts.source import SourceChanged, opened
 from cosmos_jobs.targets.hosts.ssh import upload_ranges
@@ -163,7 +164,7 @@ async def _together(
             return wrong
         script = _UNPACK.format(
             folder=quote(place),
-            staging=quote(f"{place}/.{identity}.{secrets.token_hex(6)}"),
+            staging=quote(layout.staging(place, identity, secrets.token_hex(6))),
             names=join(name(each.target) for each in right),
             size=len(archive),
             checks=join(_check(each) for each in right),

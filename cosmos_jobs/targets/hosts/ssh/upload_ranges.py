@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from cosmos_jobs.core import atomic
 from cosmos_jobs.errors import HostError, TransferError
+from cosmos_jobs.targets import layout
 from cosmos_jobs.targets.hosts.base import Upload
 from cosmos_jobs.targets.hosts.source import SourceChanged, opened
 from cosmos_jobs.targets.hosts.ssh.channel import PACKET, Reply, Shell, all_of
@@ -95,7 +96,7 @@ class _Place:
 
 async def bring(shells: Shells, upload: Upload, host: str, identity: str) -> None:
     """Bring one file unless the host has it; SourceChanged when it is not what was planned."""
-    part = f"{folder(upload.target)}/.{identity}.{name(upload.target)}"
+    part = layout.part(folder(upload.target), identity, name(upload.target))
     async with _only_we(identity, upload.sha256):
         for _ in range(2):
             with opened(upload.source) as source:

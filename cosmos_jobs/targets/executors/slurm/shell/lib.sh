@@ -4,9 +4,9 @@
 
 # Wait until nobody else submits or cancels here.
 lock_arrays() {
-  mkdir -p "$root/arrays" "$root/batches" || exit 1
+  mkdir -p "$arrays_dir" "$batches_dir" || exit 1
   # For writing: NFS locks no other.
-  exec 9>> "$root/arrays/.lock"
+  exec 9>> "$arrays_dir/$dot_lock"
   flock --wait 30 9 || { echo "somebody else is submitting" >&2; exit 75; }
 }
 
@@ -16,8 +16,9 @@ ask() { said=$(timeout --kill-after=5 "$patience" "$@" 2>&1); }
 # Set `array` and `index` to the place of batch $1 among all elements, `job` to its array's number.
 place() {
   array= index= job=
-  [ -s "$1/array" ] && read -r array index < "$1/array"
-  [ -n "$array" ] && [ -s "$root/arrays/$array/job" ] && read -r job < "$root/arrays/$array/job"
+  [ -s "$1/$its_array" ] && read -r array index < "$1/$its_array"
+  given=$arrays_dir/$array/$its_job
+  [ -n "$array" ] && [ -s "$given" ] && read -r job < "$given"
 }
 
 # Note the numbers of the arrays in $1, divided by commas, that Slurm knows though we do not.
@@ -30,7 +31,7 @@ find_jobs() {
 # Note the numbers of arrays that have none yet; each line on standard input has a name and one.
 note_jobs() {
   sort -u | while read -r name number; do
-    [ -z "$number" ] || [ ! -d "$root/arrays/$name" ] || [ -s "$root/arrays/$name/job" ] ||
-      echo "$number" | put "$root/arrays/$name/job"
+    [ -z "$number" ] || [ ! -d "$arrays_dir/$name" ] || [ -s "$arrays_dir/$name/$its_job" ] ||
+      echo "$number" | put "$arrays_dir/$name/$its_job"
   done
 }

@@ -5,43 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from shlex import join
 
-from cosmos_jobs.config.project import FILE, Slurm, Target
+from cosmos_jobs.config.project import FILE, Slurm
 from cosmos_jobs.config.schema import listed
 from cosmos_jobs.config.target_rules import gpu_types
-from cosmos_jobs.targets.doctor.machine import Check, Facts, Verdict
 from cosmos_jobs.targets.executors import script as scripts
 from cosmos_jobs.targets.executors.slurm import script
-
-_ASK = """\
-if ! has sbatch; then fact slurm-trouble 'sbatch is not installed'
-elif said=$(limited scontrol show config 2>&1); then
-    fact slurm "$(printf '%s\\n' "$said" | sed -n 's/^SLURM_VERSION *= *//p')"
-    fact accounting "$(printf '%s\\n' "$said" | sed -n 's/^AccountingStorageType *= *//p')"
-    limited sinfo --noheader --format='%P|%a|%l|%D|%G|%c|%m|%f' 2> /dev/null |
-        while IFS= read -r line; do fact partition "$line"; done
-    if said=$(printf '%s\\n' '#!/bin/sh' @OPTIONS@ | limited sbatch --test-only 2>&1)
-    then fact slurm-test "$said"; else fact slurm-refusal "$said"; fi
-    limited sacctmgr --noheader --parsable2 show associations where user="$(id -un)" \\
-        format=Account,QOS 2> /dev/null | while IFS= read -r line; do fact account "$line"; done
-else fact slurm-trouble "$said"; fi
-( flock --nonblock 9 ) 9> "$root/.doctor.$$" && fact locks; rm -f "$root/.doctor.$$"
-"""
+from cosmos_jobs.targets.findings import Check, Facts, Verdict
 
 
-def questions(target: Target) -> str:
-    """Return shell text that asks a login node for the facts of its cluster; "" for no cluster."""
-    if target.slurm is None:
-        return ""
-    options = (f"#SBATCH {each}" for each in script.resources(target.slurm, None))
-    return scripts.text("slurm/variables") + _ASK.replace("@OPTIONS@", join(options))
+def questions(slurm: Slurm) -> str:
+    """Return shell text that asks a login node for the facts of its cluster."""
+    request = scripts.printing("request", ["#!/bin/sh", *script.head(slurm)])
+    return f"{request}{scripts.texts('slurm/variables', 'slurm/doctor')}"
 
 
-def judged(target: Target, found: Facts) -> Iterator[Check]:
-    """Yield the checks of the cluster that a target's host is a login node of."""
-    slurm = target.slurm
-    if slurm is None or "clock-at-end" not in found:
+def judged(root: str, slurm: Slurm, found: Facts) -> Iterator[Check]:
+    """Yield the checks of the cluster whose login node is asked, and that works in `root`."""
+    if "clock-at-end" not in found:
         return
     if "slurm" not in found:
         yield _away(found.one("slurm-trouble"))
@@ -53,7 +34,7 @@ def judged(target: Target, found: Facts) -> Iterator[Check]:
     yield from _account(slurm, found)
     yield _request(found)
     if "root-is-writable" in found and "locks" not in found:
-        said = f"files in {target.root} cannot be locked: two clients may submit the same"
+        said = f"files in {root} cannot be locked: two clients may submit the same"
         hint = "mount it with locks, or choose another `root`"
         yield Check("locks", Verdict.WARNING, said, hint)
 

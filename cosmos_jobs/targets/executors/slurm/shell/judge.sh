@@ -3,14 +3,14 @@
 # ended nor been cancelled lives, Slurm knows.
 judge() {
   place "$1"
-  [ -n "$array" ] || [ -d "$1/claim" ] || [ -s "$1/refused" ] || return 1
+  [ -n "$array" ] || [ -d "$1/$its_claim" ] || [ -s "$1/$its_refused" ] || return 1
   life=running begun=- mark=-
-  if [ -f "$1/claim/pid" ]; then
+  if [ -f "$1/$its_claim/$its_pid" ]; then
     begun=0
-    [ ! -s "$1/claim/restarts" ] || read -r begun < "$1/claim/restarts"
+    [ ! -s "$1/$its_claim/$its_restarts" ] || read -r begun < "$1/$its_claim/$its_restarts"
   fi
-  [ ! -f "$1/requeued" ] || mark=requeued
-  [ ! -f "$1/cancel" ] || mark=cancelled
+  [ ! -f "$1/$its_requeued" ] || mark=requeued
+  [ ! -f "$1/$its_cancel" ] || mark=cancelled
   # Nobody begins it any more.
   [ $mark$begun != cancelled- ] || life=cancelled
   [ -z "$array" ] || echo "element $1 $array $index ${job:--} $begun $mark"

@@ -1,7 +1,7 @@
 # End `batches`: one that waits never starts, one that runs is killed with all that it started.
 # One that others need too is left to them; it is printed, and we need it no more.
 
-mkdir -p "$root/batches" && cd "$root/batches" || exit 1
+mkdir -p "$batches_dir" && cd "$batches_dir" || exit 1
 
 # Whether the process in file $1 lives, or one that it has left; `left` are such files.
 alive() { noted "$1" && lives "$pid" "$born_then"; }
@@ -34,8 +34,8 @@ end_what_is_left() {
 # Set `slot` to the folder of the server that has batch $1, if one has.
 serves() {
   slot=
-  [ -s "$1/slot" ] && read -r slot < "$1/slot" && slot="$root/warm/$slot"
-  [ -n "$slot" ] && has_batch "$slot" "$root/batches/$1"
+  [ -s "$1/$its_slot" ] && read -r slot < "$1/$its_slot" && slot="$warm_dir/$slot"
+  [ -n "$slot" ] && has_batch "$slot" "$batches_dir/$1"
 }
 
 # Remove the container of the server that has batch $1, with `--all` also one about to run.
@@ -54,11 +54,11 @@ for batch in $batches; do
   ours="$ours $batch"
   mkdir -p "$batch" || exit 1
   # run.sh writes its pid and then looks for `cancel`: one of us sees the other.
-  [ -z "$kill" ] || : > "$batch/cancel" || exit 1
-  if mkdir "$batch/claim" 2>/dev/null; then
-    : > "$batch/cancel"
+  [ -z "$kill" ] || : > "$batch/$its_cancel" || exit 1
+  if mkdir "$batch/$its_claim" 2>/dev/null; then
+    : > "$batch/$its_cancel"
   elif [ -n "$kill" ]; then
-    left="$left $batch/claim/pid"
+    left="$left $batch/$its_claim/$its_pid"
   fi
 done
 [ -n "$kill" ] || exit 0
@@ -67,8 +67,8 @@ end_what_is_left
 # may then start another in its place: what we note is only true when both looks say the same.
 for batch in $ours; do
   remove_server "$batch"
-  serves "$batch" && cp "$slot/pid" "$batch/server" 2>/dev/null && serves "$batch" &&
-    left="$left $batch/server"
+  serves "$batch" && cp "$slot/$its_pid" "$batch/$its_server" 2>/dev/null && serves "$batch" &&
+    left="$left $batch/$its_server"
 done
 end_what_is_left
 for batch in $ours; do

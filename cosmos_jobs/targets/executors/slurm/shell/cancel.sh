@@ -2,7 +2,7 @@
 # others need too is left to them; it is printed, and we need it no more.
 
 lock_arrays
-cd "$root/batches" || exit 1
+cd "$batches_dir" || exit 1
 ours=
 unknown=
 for batch in $batches; do
@@ -12,10 +12,10 @@ for batch in $batches; do
   fi
   mkdir -p "$batch" || exit 1
   # Who begins it makes `claim` and writes its pid: one of us is the first.
-  [ -z "$kill" ] || : > "$batch/cancel" || exit 1
-  if mkdir "$batch/claim" 2>/dev/null; then
-    : > "$batch/cancel"
-  elif [ -z "$kill" ] || [ -s "$batch/exit" ]; then
+  [ -z "$kill" ] || : > "$batch/$its_cancel" || exit 1
+  if mkdir "$batch/$its_claim" 2>/dev/null; then
+    : > "$batch/$its_cancel"
+  elif [ -z "$kill" ] || [ -s "$batch/$its_exit" ]; then
     continue
   fi
   place "$batch"
@@ -40,7 +40,7 @@ done
 # give a number twice. What has ended meanwhile is an error to scancel, and none to us.
 end_left() {
   for name in $(echo "$names" | tr , ' '); do
-    read -r job < "$root/arrays/$name/job"
+    read -r job < "$arrays_dir/$name/$its_job"
     printf '%s\n' $left | grep "^${job}_" |
       xargs -r -n 500 timeout --kill-after=5 "$patience" scancel --name="$name" 2>&1 |
       grep -v 'Invalid job id\|already completing or completed'

@@ -2,16 +2,16 @@
 # is put down for its runs. What was submitted before is not submitted again.
 
 lock_arrays
-here="$root/arrays/$name"
-rm -rf "$root/arrays/.$name"
-mkdir "$root/arrays/.$name" && cd "$root/arrays/.$name" || exit 1
+here="$arrays_dir/$name"
+rm -rf "$arrays_dir/.$name"
+mkdir "$arrays_dir/.$name" && cd "$arrays_dir/.$name" || exit 1
 unpack | tar --no-same-owner -xzf - || exit 1
 lacking=
 for batch in $batches; do
-  [ -e "$root/batches/$batch" ] || lacking="$lacking $batch"
+  [ -e "$batches_dir/$batch" ] || lacking="$lacking $batch"
 done
-[ -z "$lacking" ] || mv -t "$root/batches" $lacking || exit 1
-cd "$root/batches" && rm -rf "$root/arrays/.$name" || exit 1
+[ -z "$lacking" ] || mv -t "$batches_dir" $lacking || exit 1
+cd "$batches_dir" && rm -rf "$arrays_dir/.$name" || exit 1
 
 # Whoever was cut between sbatch and its answer has left no number.
 unknown=
@@ -24,10 +24,10 @@ find_jobs "$unknown"
 
 elements=
 for batch in $batches; do
-  [ -f "$batch/needed/$owner" ] ||
-    { mkdir -p "$batch/needed" && : > "$batch/needed/$owner"; } || exit 1
+  [ -f "$batch/$its_needed/$owner" ] ||
+    { mkdir -p "$batch/$its_needed" && : > "$batch/$its_needed/$owner"; } || exit 1
   place "$batch"
-  [ -z "$job" ] && [ ! -d "$batch/claim" ] && [ ! -s "$batch/refused" ] || continue
+  [ -z "$job" ] && [ ! -d "$batch/$its_claim" ] && [ ! -s "$batch/$its_refused" ] || continue
   (cd "$batch" && hold_runs)
   case $? in 0) elements="$elements $batch" ;; 2) exit 1 ;; esac
 done
@@ -36,19 +36,19 @@ done
 mkdir -p "$here" || exit 1
 number=0
 for batch in $elements; do
-  echo "$name $number" > "$batch/array" || exit 1
+  echo "$name $number" > "$batch/$its_array" || exit 1
   number=$((number + 1))
 done
-printf '%s\n' $elements | put "$here/batches" &&
+printf '%s\n' $elements | put "$here/$its_members" &&
   array_script | sed "s/^#SBATCH --array=0-[0-9]*/#SBATCH --array=0-$((number - 1))/" |
-  put "$here/array.sh" || exit 1
+  put "$here/$its_array_script" || exit 1
 cd "$here" || exit 1
-rm -f job
-if ! ask sbatch --parsable array.sh; then
+rm -f $its_job
+if ! ask sbatch --parsable $its_array_script; then
   echo "$said" >&2
   exit 75
 fi
 # It may greet us first; behind a semicolon it names the cluster.
 number=$(printf '%s\n' "$said" | sed -n '$s/^\([0-9][0-9]*\).*/\1/p')
 [ -n "$number" ] || { echo "sbatch gave no number back: $said" >&2; exit 1; }
-echo "$number" | put job
+echo "$number" | put $its_job

@@ -9,36 +9,35 @@ belongs to).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from cosmos_jobs.config.project import Target
 from cosmos_jobs.core.batch import Life, Status
-from cosmos_jobs.targets.executors import launcher, script
-from cosmos_jobs.targets.executors.base import Order, Swept
-from cosmos_jobs.targets.executors.batch_dir import CLAIM_GRACE_S, NO_GPU, Folders, statuses
-from cosmos_jobs.targets.hosts.base import Host
+from cosmos_jobs.targets.executors import launcher
+from cosmos_jobs.targets.executors import script as scripts
+from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.batch_dir import CLAIM_GRACE_S, NO_GPU, BatchDirectory
+from cosmos_jobs.targets.executors.process import traits
 
 KILL_GRACE_S = 10
 
 
-class ProcessExecutor(Folders):
-    """Runs batches as processes of `host`, one of the machines of `target`."""
-
-    at_once = 1
+class ProcessExecutor:
+    """Runs batches as processes of one of the machines of `target`."""
 
     def __init__(
-        self,
-        host: Host,
-        target: Target,
-        client: str,
-        owner: str,
-        kill_grace_s: int = KILL_GRACE_S,
-        *,
-        secrets: Collection[str] = (),
+        self, batches: BatchDirectory, target: Target, kill_grace_s: int = KILL_GRACE_S
     ) -> None:
-        super().__init__(host, target, client, owner, secrets=secrets)
+        self.traits = traits(target)
+        self._batches = batches
+        self._target = target
         self._kill_grace_s = kill_grace_s
         self._gpus = target.gpus or (NO_GPU,)
+
+    @property
+    def judge(self) -> str:
+        """Shell text that says whether the process of a batch lives."""
+        return scripts.text("process/judge")
 
     async def submit(self, orders: Sequence[Order]) -> None:
         """Write each batch's folder and start it, in one round trip."""
@@ -46,31 +45,30 @@ class ProcessExecutor(Folders):
             await self._start(order)
 
     async def _start(self, order: Order) -> None:
-        batch = order.batch
-        contents = self._contents(order, self._leasing(order))
-        values = {"folder": f"{self._batches}/{batch.id}", "owner": self._owner}
-        exports = "\n".join(script.exporting_references(order.installation, order.secrets))
-        await self._run(
-            script.script("submit", values, f"{exports}\n{script.writing(contents)}"),
-            f"start {batch.id}",
+        batch = order.batch.id
+        contents = self._batches.contents(
+            order, self._leasing(order), "process/lease", "process/warm"
         )
+        values = {"folder": self._batches.layout.batch(batch), "owner": self._batches.owner}
+        exports = "\n".join(scripts.exporting_references(order.installation, order.secrets))
+        functions = f"{exports}\n{scripts.writing(contents)}"
+        script = scripts.script("process/submit", values, functions)
+        await self._batches.run(script, f"start {batch}")
 
     def _leasing(self, order: Order) -> Mapping[str, object]:
         """Return the values by which run.sh waits for GPUs, and for a server that has the model."""
         return {
-            "scheduler": "",
             "gpus": " ".join(self._gpus),
             "queue": hashlib.sha256(" ".join(self._gpus).encode()).hexdigest()[:12],
             "need": self._target.gpus_per_batch if self._target.gpus else 1,
-            "server": script.server_key(order.command, order.installation),
+            "server": scripts.server_key(order.command, order.installation),
             "patience": launcher.KILL_AFTER_S,
         }
 
     async def poll(self, batches: Sequence[str]) -> Mapping[str, Status]:
         """Return how the batches stand; one that nobody started is ABSENT."""
         values = {"gpus": " ".join(self._gpus), "grace": CLAIM_GRACE_S}
-        said = await self._look(batches, ("processes",), values)
-        told = statuses(said.split("\n"), self._secrets)
+        told = self._batches.statuses(await self._batches.look(batches, self.judge, values))
         return {batch: Status(Life.ABSENT) for batch in batches} | told
 
     async def cancel(self, batches: Sequence[str], *, kill: bool = True) -> frozenset[str]:
@@ -80,17 +78,14 @@ class ProcessExecutor(Folders):
         Return those that others need too: they are left alone, and no longer marked as ours.
         """
         values = {
-            "root": self._target.root,
+            "root": self._batches.root,
             "batches": " ".join(batches),
-            "owner": self._owner,
+            "owner": self._batches.owner,
             "grace": self._kill_grace_s,
             "kill": "yes" if kill else "",
         }
         # Twice: the batches, and then the servers that worked them.
         timeout_s = 60 + 2 * self._kill_grace_s + len(batches) / 4
-        said = await self._run(script.script("cancel", values), "cancel", timeout_s)
+        script = scripts.script("process/cancel", values, scripts.text("lib"))
+        said = await self._batches.run(script, "cancel", timeout_s)
         return frozenset(line.removeprefix("shared ") for line in said.splitlines())
-
-    async def sweep(self, needed: Collection[str], *, delete: bool) -> Sequence[Swept]:
-        """Return the batches and inputs that nobody needs any more; with `delete` they go."""
-        return await self._swept(needed, script.text("processes"), delete=delete)

@@ -5,5 +5,5 @@ judge() {
   [ -n "$array" ] && case " $queued " in *" $array "*) life=running ;; esac
 }
 
-[ ! -d "$root/arrays" ] || ask squeue --noheader --format=%j || { echo "$said" >&2; exit 75; }
+[ ! -d "$arrays_dir" ] || ask squeue --noheader --format=%j || { echo "$said" >&2; exit 75; }
 queued=$(echo $(printf '%s\n' "${said:-}" | grep '^ca_' | sort -u))

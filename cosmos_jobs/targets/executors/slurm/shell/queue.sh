@@ -2,7 +2,7 @@
 # another `query` of those that it is done with, by their `jobs`. It is asked before any file is
 # read, so that what ends in between is seen to have ended.
 
-cd "$root/batches" 2>/dev/null || exit 0
+cd "$batches_dir" 2>/dev/null || exit 0
 
 # Print an answer line by line behind the word $1.
 tell() { printf '%s\n' "$said" | sed "s/^/$1 /"; }
@@ -13,7 +13,7 @@ case "$query" in
     for batch in $batches; do
       place "$batch"
       case ",$names," in *",$array,"*) continue ;; esac
-      [ -n "$array" ] && [ ! -s "$batch/exit" ] || continue
+      [ -n "$array" ] && [ ! -s "$batch/$its_exit" ] || continue
       names="${names:+$names,}$array"
       [ -n "$job" ] || unknown=yes
     done

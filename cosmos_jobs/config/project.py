@@ -229,6 +229,11 @@ class Project:
         return self.root / FOLDER / "cache"
 
     @property
+    def locks(self) -> Path:
+        """By what processes that upload the same file keep out of each other's way."""
+        return self.cache / "uploads"
+
+    @property
     def outputs(self) -> Path:
         """The finished videos."""
         return self.root / "outputs"

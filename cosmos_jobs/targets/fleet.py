@@ -102,6 +102,7 @@ def open_hosts(project: Project, target: Target, access: Access) -> tuple[Host, 
             connect_timeout_s=access.connect_timeout_s,
             say=access.say,
             identity=project.identity,
+            locks=project.locks,
         )
         for address in target.hosts
     )

@@ -9,12 +9,14 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from filelock import FileLock
 
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact, TransferError
 from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
@@ -729,6 +731,70 @@ def test_a_file_that_always_changes_is_an_error(ssh_servers: Servers, tmp_path: 
     assert not (tmp_path / "here.json").exists()
 
 
+def test_an_upload_waits_for_another_process_of_its_project(
+    ssh_servers: Servers, tmp_path: Path
+) -> None:
+    ssh_servers("gpu-1")
+    source = file(tmp_path / "clip.mp4", 5 * MEGA)
+    target = tmp_path / "there" / "clip.mp4"
+    locks = tmp_path / "cache" / "uploads"
+    locks.mkdir(parents=True)
+    other = FileLock(locks / f"abcabcabcabc-{digest(source)}.lock")
+
+    async def work() -> None:
+        host = SSHHost("gpu-1", identity="abcabcabcabc", locks=locks)
+        bringing = asyncio.create_task(host.put([upload(source, target)]))
+        await asyncio.sleep(1)
+        is_there = target.exists()
+        other.release()
+        await bringing
+        await host.close()
+
+        assert not is_there
+
+    with other:
+        asyncio.run(work())
+
+    assert digest(target) == digest(source)
+
+
+def test_locks_are_nowhere_but_in_their_folder(
+    ssh_servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh_servers("gpu-1")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    source = file(tmp_path / "clip.mp4", 5 * MEGA)
+
+    async def work() -> None:
+        host = SSHHost("gpu-1", identity="abcabcabcabc", locks=tmp_path / "locks")
+        await host.put([upload(source, tmp_path / "there" / "clip.mp4")])
+        await host.close()
+
+    asyncio.run(work())
+
+    assert [each.name[:12] for each in (tmp_path / "locks").iterdir()] == ["abcabcabcabc"]
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_folder_for_locks_that_cannot_be_made_is_told(
+    ssh_servers: Servers, tmp_path: Path
+) -> None:
+    ssh_servers("gpu-1")
+    (tmp_path / "locks").touch()
+    source = file(tmp_path / "clip.mp4", 5 * MEGA)
+
+    async def work() -> None:
+        host = SSHHost("gpu-1", identity="abcabcabcabc", locks=tmp_path / "locks")
+        try:
+            await host.put([upload(source, tmp_path / "there" / "clip.mp4")])
+        finally:
+            await host.close()
+
+    with pytest.raises(HostError, match="this machine: cannot write"):
+        asyncio.run(work())
+
+
 @pytest.mark.parametrize("identities", [("a" * 12, "b" * 12), ("a" * 12, "a" * 12)])
 @pytest.mark.parametrize("size", [20_000, 30 * MEGA])
 def test_two_clients_that_bring_the_same_file_are_both_right(
@@ -739,7 +805,8 @@ def test_two_clients_that_bring_the_same_file_are_both_right(
     target = tmp_path / "there" / "clip.mp4"
 
     async def both() -> list[object]:
-        hosts = [SSHHost("gpu-1", identity=each) for each in identities]
+        locks = tmp_path / "locks"
+        hosts = [SSHHost("gpu-1", identity=each, locks=locks) for each in identities]
         try:
             puts = [host.put([upload(source, target)]) for host in hosts]
             return list(await asyncio.gather(*puts))

@@ -31,5 +31,6 @@ def shelf(project: Project, say: Callable[[str], None], connect_timeout_s: float
         connect_timeout_s=connect_timeout_s,
         say=say,
         identity=project.identity,
+        locks=project.locks,
     )
     return RemoteShelf(host, target.root)

@@ -20,6 +20,7 @@ from cosmos_jobs.targets.hosts.ssh import connect, download, upload
 from cosmos_jobs.targets.hosts.ssh.channel import ConnectionCut, Counts, Reply
 from cosmos_jobs.targets.hosts.ssh.dialogue import Talk
 from cosmos_jobs.targets.hosts.ssh.pool import Shells
+from cosmos_jobs.targets.hosts.ssh.upload_ranges import Sender
 
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
@@ -41,7 +42,8 @@ class SSHHost:
     An outage may last `connect_timeout_s`, then calls raise NoContact. `say`
     gets a line for people when contact is lost and found. `identity`, 12
     hexadecimal digits, names this client's partial uploads: with the same one
-    a later process goes on with them.
+    a later process goes on with them, and others at work keep out of its way by
+    files in the folder `locks`.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class SSHHost:
         connect_timeout_s: float = 60,
         say: Callable[[str], None] = lambda line: None,
         identity: str = "",
+        locks: Path | None = None,
     ) -> None:
         self.name = address
-        self.identity = identity or secrets.token_hex(6)
+        self._sender = Sender(identity or secrets.token_hex(6), locks)
         self._address = connect.parse(address)
         self._connect_timeout_s = connect_timeout_s
         self._say = say
@@ -129,7 +132,7 @@ class SSHHost:
         if not wanted:
             return {}
         return await self._through_cuts(
-            lambda shells: upload.bring(shells, [*wanted.values()], self.name, self.identity)
+            lambda shells: upload.bring(shells, [*wanted.values()], self.name, self._sender)
         )
 
     async def get(self, files: Mapping[str, Path]) -> Mapping[str, str]:

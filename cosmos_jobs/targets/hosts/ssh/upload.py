@@ -21,6 +21,7 @@ from cosmos_jobs.targets.hosts.ssh import upload_ranges
 from cosmos_jobs.targets.hosts.ssh.channel import PACKET, all_of
 from cosmos_jobs.targets.hosts.ssh.pool import BIG_UPLOADS, Shells
 from cosmos_jobs.targets.hosts.ssh.shell import DAMAGED, folder, name, refused
+from cosmos_jobs.targets.hosts.ssh.upload_ranges import Sender
 
 SMALL = 4 << 20
 GROUP_BYTES, GROUP_FILES = 16 << 20, 500
@@ -54,13 +55,13 @@ mv -f -t {folder} -- {names} || exit 1
 
 
 async def bring(
-    shells: Shells, uploads: Sequence[Upload], host: str, identity: str
+    shells: Shells, uploads: Sequence[Upload], host: str, sender: Sender
 ) -> dict[str, str]:
     """Bring the files that the host lacks; return by target what is wrong with sources.
 
     Raises ConnectionCut when the connection is lost: then it is to be called again.
     """
-    work = _Work(shells, host, identity)
+    work = _Work(shells, host, sender)
     # A big file asks for itself as it begins: for a few of them that is one round trip less.
     few = len(uploads) <= BIG_UPLOADS and all(map(_is_big, uploads))
     small, big = work.sorted(uploads if few else await _missing(shells, uploads, host))
@@ -74,10 +75,10 @@ async def bring(
 class _Work:
     """What a call for uploads does, and what goes wrong with it."""
 
-    def __init__(self, shells: Shells, host: str, identity: str) -> None:
+    def __init__(self, shells: Shells, host: str, sender: Sender) -> None:
         self._shells = shells
         self._host = host
-        self._identity = identity
+        self._sender = sender
         self.wrong: dict[str, str] = {}
         self.refusals: list[HostError] = []
 
@@ -98,12 +99,12 @@ class _Work:
         async with self._shells.big_uploads:
             with self._noting(upload):
                 if not self.refusals:
-                    await upload_ranges.bring(self._shells, upload, self._host, self._identity)
+                    await upload_ranges.bring(self._shells, upload, self._host, self._sender)
 
     async def together(self, group: list[Upload]) -> None:
         """Bring small files of one folder."""
         with self._noting(group[0]):
-            self.wrong |= await _together(self._shells, group, self._host, self._identity)
+            self.wrong |= await _together(self._shells, group, self._host, self._sender.identity)
 
     @contextmanager
     def _noting(self, upload: Upload) -> Iterator[None]:

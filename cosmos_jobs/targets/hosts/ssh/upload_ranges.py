@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from cosmos_jobs.core import atomic
 from cosmos_jobs.errors import HostError, TransferError
 from cosmos_jobs.targets import layout
 from cosmos_jobs.targets.hosts.base import Upload
-from cosmos_jobs.targets.hosts.source import SourceChanged, opened
+from cosmos_jobs.targets.hosts.source import SourceChanged, cannot_write, opened
 from cosmos_jobs.targets.hosts.ssh.channel import PACKET, Reply, Shell, all_of
 from cosmos_jobs.targets.hosts.ssh.pool import Shells
 from cosmos_jobs.targets.hosts.ssh.shell import DAMAGED, DIGEST, folder, name, refused
@@ -67,6 +66,19 @@ chmod 0444 {part} && mv -f {part} {target}
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """Who brings files: `identity` names its unfinished parts, which a later process goes on with.
+
+    Its processes keep out of each other's way by files in the folder `locks`,
+    which is the project's own: in one that others can write to, such as /tmp,
+    they could keep us waiting for ever. Without it, it is the only process.
+    """
+
+    identity: str
+    locks: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
     """Where a big file goes, and its unfinished part beside it."""
 
@@ -94,10 +106,10 @@ class _Place:
         return refused(self.host, f"cannot write {folder(self.upload.target)}", reply)
 
 
-async def bring(shells: Shells, upload: Upload, host: str, identity: str) -> None:
+async def bring(shells: Shells, upload: Upload, host: str, sender: Sender) -> None:
     """Bring one file unless the host has it; SourceChanged when it is not what was planned."""
-    part = layout.part(folder(upload.target), identity, name(upload.target))
-    async with _only_we(identity, upload.sha256):
+    part = layout.part(folder(upload.target), sender.identity, name(upload.target))
+    async with _only_we(sender, upload.sha256):
         for _ in range(2):
             with opened(upload.source) as source:
                 size = os.fstat(source.fileno()).st_size
@@ -261,18 +273,27 @@ async def _remove(shells: Shells, place: _Place) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _only_we(identity: str, sha256: str) -> AsyncIterator[None]:
+async def _only_we(sender: Sender, sha256: str) -> AsyncIterator[None]:
     """Keep other processes of this client from sending the same file into the same part."""
-    home = Path(tempfile.gettempdir()) / f"cosmos-jobs-{os.getuid()}"
-    home.mkdir(mode=0o700, exist_ok=True)
-    lock = FileLock(home / f"{identity}-{sha256}.lock", thread_local=False)
-    while True:
-        try:
-            lock.acquire(blocking=False)
-            break
-        except Timeout:
-            await asyncio.sleep(0.2)
+    if sender.locks is None:
+        yield
+        return
+    path = sender.locks / f"{sender.identity}-{sha256}.lock"
+    lock = FileLock(path, thread_local=False)
+    while not _taken(lock, path):
+        await asyncio.sleep(0.2)
     try:
         yield
     finally:
         lock.release()
+
+
+def _taken(lock: FileLock, path: Path) -> bool:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return True

@@ -1,1 +1,1 @@
-"""Carry a plan out."""
+"""Carry a plan out: claim, submit, follow, collect, record, publish."""

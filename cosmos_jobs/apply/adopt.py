@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cosmos_jobs.apply.collect import look
-from cosmos_jobs.apply.in_flight import Watch
+from cosmos_jobs.apply.claim import looked_at
 from cosmos_jobs.artifacts.outputs import Outputs
 from cosmos_jobs.core import atomic, serialize
 from cosmos_jobs.core.record import IN_FLIGHT, Output, PromptRecord, Record, State
 from cosmos_jobs.core.serialize import Described
-from cosmos_jobs.engines import get as engine_named
-from cosmos_jobs.errors import EngineError
 from cosmos_jobs.plan import lifecycle
 from cosmos_jobs.state import untrusted
 from cosmos_jobs.state.store import Store, Transaction
@@ -112,23 +109,12 @@ async def batches(store: Store, site: Site) -> frozenset[str]:
 
 async def _made(site: Site, found: Iterable[Described]) -> dict[str, set[str]]:
     """Return the batches that have made each run."""
-    watches = list(_watches(site, found))
-    if watches:
-        await look(site, watches)
     made: dict[str, set[str]] = {}
-    for watch in watches:
-        for run_id, outcome in watch.outcomes.items():
+    for batch_id, seen in (await looked_at(site, [each.batch for each in found])).items():
+        for run_id, outcome in seen.outcomes.items():
             if outcome.state is State.SUCCEEDED:
-                made.setdefault(run_id, set()).add(watch.batch.id)
+                made.setdefault(run_id, set()).add(batch_id)
     return made
-
-
-def _watches(site: Site, found: Iterable[Described]) -> Iterator[Watch]:
-    for each in found:
-        try:
-            yield Watch(each.batch, site, engine_named(each.batch.engine))
-        except EngineError:
-            continue
 
 
 def _queued(

@@ -1,20 +1,27 @@
-"""Claim runs: what job files desire is recorded, and what is to start is queued in batches."""
+"""Claim runs: what job files desire is recorded, and what is to start is queued in batches.
+
+Machines are asked first what they already have of it, by whomever: nothing is made twice.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cosmos_jobs.apply.consult import Held, held
+from cosmos_jobs.apply.collect import look
+from cosmos_jobs.apply.in_flight import InFlight, advance
 from cosmos_jobs.config.project import Project, shown
-from cosmos_jobs.core.batch import Batch
+from cosmos_jobs.core import serialize
+from cosmos_jobs.core.batch import Batch, Life
 from cosmos_jobs.core.job import Desired, Source
-from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record
+from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record, State
 from cosmos_jobs.core.run import Run
+from cosmos_jobs.core.serialize import Described
 from cosmos_jobs.engines import get as engine_named
-from cosmos_jobs.errors import AnswerIsNo, HostError
+from cosmos_jobs.errors import AnswerIsNo, EngineError, HostError
 from cosmos_jobs.plan import batching, lifecycle
 from cosmos_jobs.state.store import Store, Transaction
 from cosmos_jobs.targets.fleet import Fleet, Site
@@ -36,6 +43,15 @@ class Claim:
     paths: Mapping[str, str]
     forced: Collection[str] = field(default_factory=frozenset)
     standing: Collection[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A batch on a machine that has a run: whether it is at it, or has made it."""
+
+    batch: Batch
+    is_at_work: bool
+    is_made: bool
 
 
 class Claims:
@@ -234,3 +250,41 @@ def _check_standing(prompt_ids: Collection[str], change: Transaction) -> None:
             f"{what} replaced or deleted meanwhile; nothing was started",
             hint="look at it again: cosmos-jobs list prompts",
         )
+
+
+async def held(site: Site, runs: Collection[str], own: Collection[str]) -> Mapping[str, Held | str]:
+    """Return what has each of the runs on a machine, by run.
+
+    For the batches of `own`, and those that say nothing of themselves, it is
+    just their id.
+    """
+    found = await site.batches.find(list(runs))
+    foreign = {batch for batch in found.values() if batch not in own}
+    if not foreign:
+        return found
+    told = await site.batches.describe(foreign)
+    described = [each for data in told.values() if (each := serialize.described(data))]
+    seen = await looked_at(site, [_here(site, each) for each in described])
+    return {
+        run: _held(run, seen[batch]) if batch in seen else batch for run, batch in found.items()
+    }
+
+
+async def looked_at(site: Site, batches: Iterable[Batch]) -> dict[str, InFlight]:
+    """Return how batches of anybody stand on a machine, by id; without those of unknown engines."""
+    found: dict[str, InFlight] = {}
+    for batch in batches:
+        with suppress(EngineError):
+            found[batch.id] = InFlight(batch=batch, engine=engine_named(batch.engine))
+    seen = await look(site, [*found.values()]) if found else {}
+    return {batch: advance(found[batch], polled) for batch, polled in seen.items()}
+
+
+def _here(site: Site, described: Described) -> Batch:
+    return replace(described.batch, target=site.target.name, host=site.name, done=False)
+
+
+def _held(run: str, batch: InFlight) -> Held:
+    outcome = batch.outcomes.get(run)
+    at_work = batch.status.life is Life.RUNNING and outcome is None
+    return Held(batch.batch, at_work, outcome is not None and outcome.state is State.SUCCEEDED)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from cosmos_jobs.apply.in_flight import Watch
+from cosmos_jobs.apply.in_flight import Damaged, Fetched, InFlight, Polled
 from cosmos_jobs.artifacts import digests
 from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, NAMES, Outputs, file_names
 from cosmos_jobs.core import atomic, serialize
@@ -21,27 +21,24 @@ from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 from cosmos_jobs.errors import TransferError
 from cosmos_jobs.targets.fleet import Site
 
-FETCHES_AT_ONCE = 4
 GROWING = ".ndjson"
 GUARDRAILS = "guardrails"
 
 
-async def look(site: Site, watches: Sequence[Watch]) -> bool:
-    """Ask a machine how its batches stand, and read their new markers; return if any is new."""
-    found = await site.executor.poll([watch.batch.id for watch in watches])
-    new = {watch.batch.id: _unread(watch, found[watch.batch.id]) for watch in watches}
-    new = {batch: names for batch, names in new.items() if names}
+async def look(site: Site, batches: Sequence[InFlight]) -> dict[str, Polled]:
+    """Ask a machine how its batches stand, and read their new markers; return what is seen."""
+    found = await site.executor.poll([each.id for each in batches])
+    new = {each.id: names for each in batches if (names := _unread(each, found[each.id]))}
     texts = await site.batches.read(new) if new else {}
-    changed = False
-    for watch in watches:
-        status = found[watch.batch.id]
-        changed |= status != watch.status
-        watch.texts.update(texts.get(watch.batch.id, {}))
-        watch.status, watch.looked = status, True
-        told = watch.engine.outcomes(watch.batch, status, watch.texts)
-        covered = {run: _covered(_safe(each), site) for run, each in told.items()}
-        watch.outcomes = {**covered, **watch.outcomes}
-    return changed
+    return {
+        each.id: _polled(site, each, found[each.id], texts.get(each.id, {})) for each in batches
+    }
+
+
+def _polled(site: Site, batch: InFlight, status: Status, new: Mapping[str, str]) -> Polled:
+    told = batch.engine.outcomes(batch.batch, status, {**batch.texts, **new})
+    covered = {run: _covered(_safe(each), site) for run, each in told.items()}
+    return Polled(status, new, covered)
 
 
 def _safe(outcome: Outcome) -> Outcome:
@@ -59,20 +56,20 @@ def _covered(outcome: Outcome, site: Site) -> Outcome:
     return replace(outcome, reason=masked(outcome.reason, site.secrets))
 
 
-def _unread(watch: Watch, status: Status) -> list[str]:
+def _unread(batch: InFlight, status: Status) -> list[str]:
     """Return the files to read that exist.
 
     Those that grow are read again each time, and those of runs that are not
     told yet, as they may have been read while they were written.
     """
-    markers = watch.engine.markers(watch.batch)
-    open_ = {name for run, names in markers.items() if run not in watch.outcomes for name in names}
+    markers = batch.engine.markers(batch.batch)
+    open_ = {name for run, names in markers.items() if run not in batch.outcomes for name in names}
     wanted = dict.fromkeys((serialize.ASKED, *(name for each in markers.values() for name in each)))
     listed = set(status.files)
     return [
         name
         for name in wanted
-        if name in listed and (name not in watch.texts or name in open_ or name.endswith(GROWING))
+        if name in listed and (name not in batch.texts or name in open_ or name.endswith(GROWING))
     ]
 
 
@@ -81,46 +78,34 @@ class Collector:
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
-        self._room = asyncio.Semaphore(FETCHES_AT_ONCE)
 
-    def due(self, watch: Watch) -> list[str]:
-        """Return the runs that are made, but not here and not on their way."""
-        return [
-            run_id
-            for run_id, outcome in watch.outcomes.items()
-            if outcome.state is State.SUCCEEDED
-            and run_id not in watch.outputs
-            and run_id not in watch.ended
-            and run_id not in watch.fetching
-        ]
-
-    async def fetch(self, site: Site, watch: Watch, record: Record, prompt: PromptRecord) -> None:
+    async def fetch(
+        self, site: Site, batch: InFlight, record: Record, prompt: PromptRecord
+    ) -> Fetched | Damaged:
         """Bring a finished run's files here; what does not arrive as a video is a failure.
 
         Raises NoContact: then nothing is decided.
         """
-        run_id, outcome = record.run.id, watch.outcomes[record.run.id]
+        run_id, outcome = record.run.id, batch.outcomes[record.run.id]
         with self._outputs.arriving(run_id) as arriving:
             try:
-                async with self._room:
-                    made = await _brought(site, watch, outcome, arriving)
+                made = await _brought(site, batch, outcome, arriving)
             except TransferError as error:
                 made = error.message
             if isinstance(made, str):
-                watch.outcomes[run_id] = Outcome(State.FAILED, made)
-                return
-            (arriving / LOG).write_text(watch.status.log)
-            document = _manifest(site, watch, record, prompt, outcome, made)
+                return Damaged(run_id, made)
+            (arriving / LOG).write_text(batch.status.log)
+            document = _manifest(site, batch, record, prompt, outcome, made)
             atomic.write(arriving / MANIFEST, document)
             self._outputs.receive(run_id, arriving)
         self._outputs.link(replace(record, output=made.output))
-        watch.outputs[run_id] = made.output
+        return Fetched(run_id, made.output)
 
-    def keep_log(self, watch: Watch, run_id: str) -> None:
+    def keep_log(self, batch: InFlight, run_id: str) -> None:
         """Leave the end of the batch's log where a run's files are: also where it failed."""
         folder = self._outputs.folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / LOG).write_text(watch.status.log)
+        (folder / LOG).write_text(batch.status.log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +116,9 @@ class _Made:
     files: Mapping[SafePath, str]
 
 
-async def _brought(site: Site, watch: Watch, outcome: Outcome, folder: Path) -> _Made | str:
+async def _brought(site: Site, batch: InFlight, outcome: Outcome, folder: Path) -> _Made | str:
     """Fetch the files of a run into a folder; return what they are, or what is wrong with them."""
-    names = {site.batches.path(watch.batch.id, path): name for name, path in outcome.files.items()}
+    names = {site.batches.path(batch.id, path): name for name, path in outcome.files.items()}
     sha256 = await site.host.get({path: folder / name for path, name in names.items()})
     found = {name: sha256.get(path, "") for path, name in names.items()}
     return await asyncio.to_thread(_checked, folder, found, outcome)
@@ -158,16 +143,16 @@ def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> _
 
 def _manifest(
     site: Site,
-    watch: Watch,
+    batch: InFlight,
     record: Record,
     prompt: PromptRecord,
     outcome: Outcome,
     made: _Made,
 ) -> bytes:
     """Return a run's full provenance as JSON: what was asked, where it ran, what came of it."""
-    asked = {each.run: each for each in serialize.asked(watch.texts) or ()}
+    asked = {each.run: each for each in serialize.asked(batch.texts) or ()}
     given = asked.get(record.run.id)
-    status = watch.status
+    status = batch.status
     document = {
         "run": asdict(record.run),
         "prompt": {**serialize.prompt_document(prompt), "id": prompt.prompt.id},
@@ -176,16 +161,16 @@ def _manifest(
         "output": asdict(made.output),
         "files": {str(name): sha256 for name, sha256 in made.files.items()},
         "inputs": given.inputs if given else prompt.prompt.inputs,
-        "batch": watch.batch.id,
-        "companions": [run for run in watch.batch.runs if run != record.run.id],
-        "target": watch.batch.target,
+        "batch": batch.id,
+        "companions": [run for run in batch.batch.runs if run != record.run.id],
+        "target": batch.batch.target,
         "host": site.name,
         "gpu": status.gpu,
         **status.facts,
         "attempt": len(record.attempts),
         "started": status.started,
         "made": status.finished or time.time(),
-        "checkpoint": watch.engine.checkpoint(record.run),
+        "checkpoint": batch.engine.checkpoint(record.run),
         "guardrails": _guardrails(record, outcome),
         "engine": {key: each for key, each in outcome.details.items() if key != GUARDRAILS},
     }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cosmos_jobs.apply.in_flight import Watch
+from cosmos_jobs.apply.in_flight import FINAL, InFlight
 from cosmos_jobs.core import atomic
 from cosmos_jobs.targets.fleet import Site
+
+LOG_PAUSE_S = 0.5
 
 
 class Logs:
@@ -21,13 +24,13 @@ class Logs:
         self._offsets = _load(path)
         self._ends: dict[str, str] = {}
 
-    async def stream(self, site: Site, watches: Sequence[Watch]) -> None:
+    async def stream(self, site: Site, batches: Sequence[InFlight]) -> None:
         """Tell what batches of a machine have said since the last time."""
-        for watch in watches:
-            batch, end = watch.batch.id, watch.status.log
-            if end and self._ends.get(batch) != end:
-                await self._rest(site, batch)
-                self._ends[batch] = end
+        for each in batches:
+            end = each.status.log
+            if end and self._ends.get(each.id) != end:
+                await self._rest(site, each.id)
+                self._ends[each.id] = end
 
     async def _rest(self, site: Site, batch: str) -> None:
         while True:
@@ -48,6 +51,22 @@ class Logs:
         # Without it, the next process tells some of it again.
         with suppress(OSError):
             atomic.write(self._path, json.dumps(self._offsets).encode())
+
+
+async def tell_log(site: Site, batch: str, tell: Callable[[bytes], None], *, follow: bool) -> None:
+    """Tell a batch's log part by part, with `follow` until it has ended."""
+    offset = 0
+    while True:
+        # First: what is written until it is seen to have ended is read after that.
+        ended = not follow or (await site.executor.poll([batch]))[batch].life in FINAL
+        while True:
+            part, offset = await site.batches.log(batch, offset)
+            if not part:
+                break
+            tell(part)
+        if ended:
+            return
+        await asyncio.sleep(LOG_PAUSE_S)
 
 
 def _load(path: Path) -> dict[str, int]:

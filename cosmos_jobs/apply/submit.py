@@ -1,4 +1,4 @@
-"""Make orders of batches: their inputs are brought to a machine, their command is composed."""
+"""Make batches ready for a machine: their inputs are brought there, their command is composed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cosmos_jobs.apply.in_flight import Watch
+from cosmos_jobs.apply.in_flight import InFlight, InputMissing
 from cosmos_jobs.artifacts.outputs import Outputs
 from cosmos_jobs.config.project import Project, Target
 from cosmos_jobs.core import serialize
-from cosmos_jobs.core.batch import Batch, Outcome, Setup, Task
-from cosmos_jobs.core.record import Record, State
+from cosmos_jobs.core.batch import Batch, Task
+from cosmos_jobs.core.record import Record
 from cosmos_jobs.core.run import RUN, Prompt, Run
 from cosmos_jobs.core.serialize import ASKED, Asked, Described
 from cosmos_jobs.core.snapshot import Snapshot
@@ -51,8 +51,16 @@ class _Given:
         return {name: file.sha256 for name, file in (*self.inputs.items(), *self.values.items())}
 
 
-class Orders:
-    """Makes the orders of a project; what it has brought to a machine it does not bring again."""
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What came of making a batch ready: its order, None when no run of it can be made."""
+
+    order: Order | None
+    missing: Sequence[InputMissing]
+
+
+class Submissions:
+    """Makes batches of a project ready; what it brought to a machine it does not bring again."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -62,50 +70,53 @@ class Orders:
         self._present: dict[Site, dict[str, float]] = {}
         self._history: estimate.History | None = None
 
-    async def make(self, site: Site, watch: Watch, known: Snapshot) -> Order | None:
-        """Return the order of a batch, its inputs in place; None when no run of it can be made.
+    async def stage(self, site: Site, batch: InFlight, known: Snapshot) -> Staged:
+        """Return the order of a batch, its inputs in place.
 
         A run whose inputs cannot be had fails by itself. Raises EngineError
         when the target does not have the engine.
         """
-        batch = watch.batch
-        installation = site.target.installed(batch.engine)
-        given = await self._with_maps(watch, self._given(watch, known))
-        given = await self._with_inputs(site, watch, given)
-        if not given:
-            return None
-        command = watch.engine.command(
-            [_task(site, each) for each in given], self._setup(site, batch)
-        )
+        site.target.installed(batch.engine.name)
+        missing: list[InputMissing] = []
+        given = self._given(batch, known, missing)
+        given = await self._with_maps(batch, given, missing)
+        given = await self._with_inputs(site, given, missing)
+        order = self._order(site, batch, known, given) if given else None
+        return Staged(order, missing)
+
+    def _order(
+        self, site: Site, in_flight: InFlight, known: Snapshot, given: Sequence[_Given]
+    ) -> Order:
+        batch, target = in_flight.batch, site.target
+        installation = target.installed(batch.engine)
+        layout = site.batches.layout
+        cache = str(self._cache) if site.is_here else layout.cache
+        folder = layout.batch(batch.id)
+        setup = target.setup(batch.engine, folder=folder, cache=cache, may_stay=True)
+        command = in_flight.engine.command([_task(site, each) for each in given], setup)
         asked = [Asked(each.run.id, each.prompt.text, each.sha256s) for each in given]
         return Order(
             batch,
             replace(command, files={**command.files, ASKED: serialize.asking(asked)}),
             installation,
             self._description(batch, known),
-            watch.known,
+            in_flight.known,
             self._project.secrets(installation),
-            self._limit_s(site.target, batch, known),
+            self._limit_s(target, batch, known),
             {sha256 for each in asked for sha256 in each.inputs.values()},
         )
 
-    def _setup(self, site: Site, batch: Batch) -> Setup:
-        layout = site.batches.layout
-        cache = str(self._cache) if site.is_here else layout.cache
-        folder = layout.batch(batch.id)
-        return site.target.setup(batch.engine, folder=folder, cache=cache, may_stay=True)
-
-    def _given(self, watch: Watch, known: Snapshot) -> list[_Given]:
+    def _given(self, batch: InFlight, known: Snapshot, missing: list[InputMissing]) -> list[_Given]:
         """Return the runs of a batch that are still wanted, each with the files that it needs."""
         found = []
-        for run_id in watch.batch.runs:
+        for run_id in batch.batch.runs:
             if run_id not in known.states:
                 continue
             record = known.runs[run_id]
             files = self._inputs(record, known)
             if "color" not in files:
                 problem = "the run whose output it works on has no video"
-                watch.outcomes[run_id] = Outcome(State.FAILED, problem)
+                missing.append(InputMissing(run_id, problem))
                 continue
             values = {
                 name: _File(self._project.root / path, str(record.run.params[name]))
@@ -129,12 +140,14 @@ class Orders:
             return {}
         return {"color": _File(self._outputs.video(before), before.output.sha256)}
 
-    async def _with_maps(self, watch: Watch, given: Sequence[_Given]) -> list[_Given]:
+    async def _with_maps(
+        self, batch: InFlight, given: Sequence[_Given], missing: list[InputMissing]
+    ) -> list[_Given]:
         """Return the runs with the maps that their engine wants computed.
 
         One that there is no map for fails by itself.
         """
-        wanted = {each.run.id: _maps(watch, each) for each in given}
+        wanted = {each.run.id: _maps(batch, each) for each in given}
         if not any(wanted.values()):
             return list(given)
         made = await self._controls.make(want for each in wanted.values() for want in each.values())
@@ -143,7 +156,7 @@ class Orders:
             maps = {kind: made[want] for kind, want in wanted[each.run.id].items()}
             problem = next((f"{k} map: {m}" for k, m in maps.items() if isinstance(m, str)), "")
             if problem:
-                watch.outcomes[each.run.id] = Outcome(State.FAILED, f"there is no {problem}")
+                missing.append(InputMissing(each.run.id, f"there is no {problem}"))
                 continue
             files = {
                 kind: _File(map_.path, map_.sha256)
@@ -153,7 +166,9 @@ class Orders:
             ready.append(replace(each, inputs={**each.inputs, **files}))
         return ready
 
-    async def _with_inputs(self, site: Site, watch: Watch, given: Sequence[_Given]) -> list[_Given]:
+    async def _with_inputs(
+        self, site: Site, given: Sequence[_Given], missing: list[InputMissing]
+    ) -> list[_Given]:
         """Return the runs whose files are on the machine; the others fail by themselves."""
         present, now = self._present.setdefault(site, {}), time.monotonic()
         uploads = {
@@ -162,19 +177,19 @@ class Orders:
             for file in each.files
             if (place := _place(site, file))
         }
-        missing = [
+        lacking = [
             upload
             for target, upload in uploads.items()
             if now - present.get(target, -math.inf) > TRUSTED_S
         ]
-        wrong = await site.host.put(missing) if missing else {}
-        present |= {upload.target: now for upload in missing if upload.target not in wrong}
+        wrong = await site.host.put(lacking) if lacking else {}
+        present |= {upload.target: now for upload in lacking if upload.target not in wrong}
         ready = []
         for each in given:
             places = (_place(site, file) for file in each.files)
             problem = next((wrong[place] for place in places if place in wrong), "")
             if problem:
-                watch.outcomes[each.run.id] = Outcome(State.FAILED, problem)
+                missing.append(InputMissing(each.run.id, problem))
             else:
                 ready.append(each)
         return ready
@@ -210,11 +225,11 @@ def _task(site: Site, given: _Given) -> Task:
     return Task(given.run, given.prompt, inputs, values, given.sha256s)
 
 
-def _maps(watch: Watch, given: _Given) -> dict[str, Wanted]:
+def _maps(batch: InFlight, given: _Given) -> dict[str, Wanted]:
     """Return the maps that an engine wants of a run, and that its video has no file of."""
     color = given.inputs["color"]
     return {
         kind: Wanted(kind, color.path, color.sha256, tuple(sorted(params.items())))
-        for kind, params in watch.engine.maps(given.run).items()
+        for kind, params in batch.engine.maps(given.run).items()
         if kind not in given.inputs
     }

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from cosmos_jobs.core import atomic
-from cosmos_jobs.core.record import Record
+from cosmos_jobs.core.record import Record, State
 from cosmos_jobs.core.safe_path import SafePath, UnsafePath
+from cosmos_jobs.core.snapshot import Snapshot
 
 MANIFEST = "manifest.json"
 LOG = "log.txt"
@@ -112,6 +113,16 @@ class Outputs:
         suffix = self.video(record).suffix
         return [self.place(job, place, suffix) for job, place in record.jobs.items()]
 
+    def lost(self, run_ids: Iterable[str], known: Snapshot) -> tuple[str, ...]:
+        """Return those of the runs whose video was made, and is no longer here as it was."""
+        made = [each for each in run_ids if known.states.get(each) is State.SUCCEEDED]
+        return tuple(each for each in made if not self._is_here(each, known.sizes.get(each)))
+
+    def _is_here(self, run_id: str, size: int | None) -> bool:
+        folder = f"{self.root}/runs/{run_id}"
+        # A record, which says what the output is called, takes long to read.
+        return any(_size(f"{folder}/{name}") == size for name in NAMES)
+
     def link(self, record: Record) -> None:
         """Make the links for people, where they are not there yet."""
         video = self.video(record)
@@ -168,3 +179,11 @@ def _same(place: Path, video: Path) -> bool:
         place.stat().st_size == video.stat().st_size
         and atomic.sha256(place) == atomic.sha256(video)
     )
+
+
+def _size(path: str) -> int:
+    """Return a file's bytes; -1 when it is not there."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - 10,000 Path objects take 20 ms
+    except OSError:
+        return -1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from cosmos_jobs.core.backoff import Backoff
 from cosmos_jobs.core.redaction import masked
 from cosmos_jobs.errors import StoreAway, StoreError
 
@@ -20,7 +20,7 @@ CUT = "the connection was cut"
 ABSENT = frozenset({"NoSuchKey", "404"})
 
 _CONNECT_S, _ANSWER_S = 10.0, 30.0
-_LONGEST_PAUSE_S = 5.0
+_PAUSES = Backoff(0.1, 5.0, spread=0.5)
 _HINTS = {
     "NoSuchBucket": "make the bucket first, or correct its address in cosmos-jobs.yaml",
     "AccessDenied": "it must be allowed to read and write below the prefix",
@@ -73,7 +73,7 @@ class Bucket:
             except StoreAway:
                 # An outage begins when it is met: what was asked may have gone on for long.
                 deadline = min(deadline, time.monotonic() + self._patience_s)
-                pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2.0**number)  # noqa: S311
+                pause = _PAUSES.pause(number)
                 if time.monotonic() + pause > deadline:
                     raise
                 if number == 2:

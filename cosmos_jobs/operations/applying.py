@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ from cosmos_jobs import engines
 from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
 from cosmos_jobs.core.events import Event
 from cosmos_jobs.core.job import MAX_RUNS, Desired, Job
-from cosmos_jobs.core.record import Record, State
 from cosmos_jobs.operations.base import wait
 from cosmos_jobs.operations.jobs import JobFiles, sources
 from cosmos_jobs.plan import diff
@@ -19,14 +18,10 @@ from cosmos_jobs.plan.model import Action, Applied, Planned
 from cosmos_jobs.targets.executors import traits
 
 if TYPE_CHECKING:
+    from cosmos_jobs.apply.agenda import Agenda, Until
+    from cosmos_jobs.apply.claim import Claim
     from cosmos_jobs.apply.publish import Brought
-    from cosmos_jobs.apply.reconciler import Reconciler, Until
-
-PATIENCE = 3
-"""How often an apply takes up again what was left unfinished, while nothing gets made."""
-
-PENDING = frozenset({State.PENDING})
-UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
+    from cosmos_jobs.apply.reconciler import Reconciler
 
 
 class Applying(JobFiles):
@@ -56,7 +51,7 @@ class Applying(JobFiles):
         answers, and KeyboardInterrupt on Ctrl-C, with what was running here ended.
         """
         # asyncio takes 50 ms to import, and a plan needs none of it.
-        from cosmos_jobs.apply.reconciler import Until
+        from cosmos_jobs.apply.agenda import Until
 
         planned = self.enhance(planned, max_runs=max_runs, connect_timeout_s=connect_timeout_s)
         self._check(planned, max_runs, max_gpu_hours)
@@ -86,7 +81,7 @@ class Applying(JobFiles):
         """Make what is to be made, take what is published beside it, and publish what is not."""
         from asyncio import ensure_future
 
-        from cosmos_jobs.apply.reconciler import Until
+        from cosmos_jobs.apply.agenda import Until
 
         taken = frozenset(diff.taken(planned.plan))
         # What works on the output of one that is taken comes after it.
@@ -129,75 +124,49 @@ class Applying(JobFiles):
         runs = {each.run.id: each.run for each in planned.desired if each.run.id in taken}
         return await reconciler.publishing.bring(runs)
 
-    async def _bring_back(self, reconciler: Reconciler, lost: Collection[str]) -> None:
-        """Fetch outputs that were made and are not here, where they are published or were made."""
-        if not lost:
-            return
-        known = self.store.snapshot()
-        came: frozenset[str] = frozenset()
-        if reconciler.publishing:
-            runs = {each: known.runs[each].run for each in lost}
-            came = await reconciler.publishing.find_and_bring(runs)
-        await reconciler.restore([each for each in lost if each not in came])
-
     async def _carry_out(
         self, reconciler: Reconciler, planned: Planned, canary: int, until: Until
     ) -> tuple[frozenset[str], frozenset[str]]:
         """Make the runs of a plan; return those that were started, and those held back."""
-        from cosmos_jobs.apply.reconciler import Until
+        agenda = self._agenda(planned, canary, until)
+        done = await reconciler.carry_out(self._claim(planned), agenda)
+        return done.started, done.held_back
 
-        wanted = _wanted(planned)
+    def _agenda(self, planned: Planned, canary: int, until: Until) -> Agenda:
+        from cosmos_jobs.apply.agenda import Agenda
+
         starts = {change.run_id: change.attempts for change in diff.starts(planned.plan)}
-        started: frozenset[str] = frozenset()
-        if first := _canaries(planned, starts, canary):
-            started = await self._round(reconciler, planned, first, tuple(first), Until.SETTLED)
-            known = self.store.snapshot()
-            if any(known.states.get(run_id) is not State.SUCCEEDED for run_id in first):
-                return started, frozenset(starts.keys() - first.keys())
-            starts = {run_id: n for run_id, n in starts.items() if run_id not in first}
-        patience = PATIENCE
-        while patience:
-            before = self._made(wanted)
-            ready = self._ready(planned, starts)
-            bases = {each.after for each in planned.desired if each.after and each.run.id in ready}
-            await self._bring_back(reconciler, self.lost_videos(bases))
-            started |= await self._round(reconciler, planned, ready, wanted, until)
-            waiting = {run_id: n for run_id, n in starts.items() if run_id not in ready}
-            starts = waiting | self._left_over(wanted, started)
-            if reconciler.gave_up or not self._ready(planned, starts):
-                break
-            patience = PATIENCE if self._made(wanted) > before else patience - 1
-        return started, frozenset()
+        return Agenda(
+            wanted=_wanted(planned),
+            until=until,
+            starts=starts,
+            # The first job that asks for a run says where it runs.
+            targets={
+                each.run.id: job.target
+                for job in reversed(planned.jobs)
+                for each in job.expansion.runs
+            },
+            after={each.run.id: each.after for each in planned.desired if each.after},
+            canaries=_canaries(planned, starts, canary),
+            retried=frozenset(
+                name for name, each in self.project.targets.items() if traits(each).retries_lost
+            ),
+        )
 
-    async def _round(
-        self,
-        reconciler: Reconciler,
-        planned: Planned,
-        starts: Mapping[str, int],
-        wanted: Sequence[str],
-        until: Until,
-    ) -> frozenset[str]:
-        """Claim the runs of `starts`, each with its attempts so far, and follow all wanted ones."""
+    def _claim(self, planned: Planned) -> Claim:
+        """Return what of the store the runs of a plan become; nothing starts by it."""
         from cosmos_jobs.apply.claim import Claim
 
-        # The first job that asks for a run says where it runs.
-        targets = {
-            each.run.id: job.target for job in reversed(planned.jobs) for each in job.expansion.runs
-        }
         forced = (each for each in planned.plan.changes if each.action is Action.FORCE)
         prompts = sources(planned.jobs, planned.desired)
-        claimed = await reconciler.claim(
-            Claim(
-                planned.desired,
-                prompts,
-                {run_id: (targets[run_id], tried) for run_id, tried in starts.items()},
-                self._paths(planned.jobs),
-                frozenset(each.run_id for each in forced),
-                _standing(planned.jobs) & prompts.keys(),
-            )
+        return Claim(
+            planned.desired,
+            prompts,
+            {},
+            self._paths(planned.jobs),
+            frozenset(each.run_id for each in forced),
+            _standing(planned.jobs) & prompts.keys(),
         )
-        await reconciler.settle(wanted, until)
-        return claimed
 
     def _outcome(
         self,
@@ -232,46 +201,6 @@ class Applying(JobFiles):
             if record and place != each.place:
                 suffix = self.outputs.video(record).suffix
                 self.outputs.unlink(record, [self.outputs.place(each.job, place, suffix)])
-
-    def _ready(self, planned: Planned, starts: Mapping[str, int]) -> dict[str, int]:
-        """Return the runs that can start now: those that work on another's output need it."""
-        after = {each.run.id: each.after for each in planned.desired if each.after}
-        if not after:
-            return dict(starts)
-        states = self.store.snapshot().states
-        made = {each for each in after.values() if states.get(each) is State.SUCCEEDED}
-        # What is to be made anew is as good as not made.
-        ready = made - starts.keys()
-        return {
-            run_id: attempts
-            for run_id, attempts in starts.items()
-            if run_id not in after or after[run_id] in ready
-        }
-
-    def _made(self, wanted: Collection[str]) -> int:
-        """Return how many of the runs are made."""
-        states = self.store.snapshot().states
-        return sum(states.get(run_id) is State.SUCCEEDED for run_id in wanted)
-
-    def _left_over(self, wanted: Collection[str], started: Collection[str]) -> dict[str, int]:
-        """Return the runs to take up again, with attempts.
-
-        They are those that another apply had in flight and did not finish,
-        our own that a machine refused, as others had them meanwhile, that a
-        crash kept from beginning, that a scheduler took back, or that work on
-        what was made just now.
-        """
-        known = self.store.snapshot()
-        records = (known.runs[each] for each in wanted if each in known.states)
-        left = (each for each in records if self._is_left(each, each.run.id in started))
-        return {record.run.id: len(record.attempts) for record in left}
-
-    def _is_left(self, record: Record, is_ours: bool) -> bool:
-        if not is_ours or record.state is not State.LOST:
-            return record.state in (PENDING if is_ours else UNFINISHED)
-        # A machine that loses what it is given is looked at first; a scheduler means to.
-        target = self.project.targets.get(record.last.target) if record.last else None
-        return target is not None and traits(target).retries_lost
 
 
 def _wanted(planned: Planned) -> tuple[str, ...]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cosmos_jobs.apply import remotes
-from cosmos_jobs.artifacts.outputs import NAMES, Outputs
+from cosmos_jobs.artifacts.outputs import Outputs
 from cosmos_jobs.config import project
 from cosmos_jobs.config.project import Project, Target
 from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
 from cosmos_jobs.core.events import Event, Kind
-from cosmos_jobs.core.record import PromptRecord, Record, State
-from cosmos_jobs.core.snapshot import Snapshot
+from cosmos_jobs.core.record import PromptRecord, Record
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.plan.model import Followed
 from cosmos_jobs.state.backends.kept import OFFLINE_TIMEOUT_S, state_file
@@ -133,18 +131,9 @@ class Base:
             self.outputs.link(record)
         return Followed(records, reconciler.troubles(), reconciler.traffic())
 
-    def _gone(self, run_ids: Iterable[str], known: Snapshot) -> Iterator[str]:
-        folder = str(self.project.outputs / "runs")
-        for run_id in run_ids:
-            if known.states.get(run_id) is State.SUCCEEDED:
-                made = known.sizes.get(run_id)
-                # A record, which says what the output is called, takes long to read.
-                if not any(size(f"{folder}/{run_id}/{name}") == made for name in NAMES):
-                    yield run_id
-
     def lost_videos(self, run_ids: Iterable[str]) -> tuple[str, ...]:
         """Return those of the runs whose video was made, and is no longer here as it was."""
-        return tuple(self._gone(run_ids, self.store.snapshot()))
+        return self.outputs.lost(run_ids, self.store.snapshot())
 
 
 def wait(work: Coroutine[Any, Any, T]) -> T:
@@ -159,14 +148,6 @@ def wait(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
-
-
-def size(path: str) -> int:
-    """Return a file's bytes; -1 when it is not there."""
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - 10,000 Path objects take 20 ms
-    except OSError:
-        return -1
 
 
 def unique(given: str, ids: Collection[str], kind: str) -> str:

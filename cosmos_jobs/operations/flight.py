@@ -79,7 +79,7 @@ class Flight(Applying):
         unknown = tuple(each for each in paths if self._relative(each) not in known)
         if not unknown:
             return 0
-        from cosmos_jobs.apply.reconciler import Until
+        from cosmos_jobs.apply.agenda import Until
 
         planned = self.plan(Selection(unknown))
         reconciler = self._reconciler(notify, connect_timeout_s)
@@ -105,7 +105,7 @@ class Flight(Applying):
         looking: bool,
         timeout_s: float | None = None,
     ) -> Followed:
-        from cosmos_jobs.apply.reconciler import Until
+        from cosmos_jobs.apply.agenda import Until
 
         until = Until.LOOKED if looking else Until.SETTLED
 
@@ -113,7 +113,7 @@ class Flight(Applying):
             try:
                 began = time.monotonic()
                 if looking:
-                    await self._bring_back(reconciler, self.lost_videos(run_ids))
+                    await reconciler.bring_back(run_ids)
                 await reconciler.settle(run_ids, until, timeout_s)
                 if reconciler.publishing and looking:
                     await reconciler.publishing.publish_missing(run_ids)
@@ -160,7 +160,7 @@ class Flight(Applying):
 
         Without a target it is every one of the project.
         """
-        from cosmos_jobs.apply.reconciler import Until
+        from cosmos_jobs.apply.agenda import Until
 
         targets = self._targets(target)
 

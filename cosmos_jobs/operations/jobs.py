@@ -208,7 +208,7 @@ class JobFiles(Enhancing):
 
         Where the state is shared, a run that has no folder here was made elsewhere.
         """
-        gone = self._gone((each.run.id for each in desired), known)
+        gone = self.outputs.lost((each.run.id for each in desired), known)
         shared = bool(self.project.state)
         return frozenset(each for each in gone if not shared or self.outputs.folder(each).exists())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import secrets
 import threading
 import time
@@ -19,6 +18,7 @@ from tinydb.storages import Storage
 from tinydb.table import Table
 
 from cosmos_jobs.core import serialize
+from cosmos_jobs.core.backoff import Backoff
 from cosmos_jobs.core.batch import Batch
 from cosmos_jobs.core.job import Enhanced
 from cosmos_jobs.core.record import PromptRecord, Record
@@ -33,7 +33,8 @@ PATIENCE_S = 120.0
 REMEMBERED = 256
 """How many of the last writes a state tells of: who does not know whether it wrote looks there."""
 
-_LONGEST_PAUSE_S = 1.0
+# Writers that met once do not meet again in step.
+_PAUSES = Backoff(0.02, 1.0, spread=1.0)
 
 Tables: TypeAlias = dict[str, dict[str, Document]]
 _Value = TypeVar("_Value")
@@ -56,13 +57,23 @@ class Store:
         self._mark = ""
         self._tables: Tables = _EMPTY
         self._looked = -math.inf
+        self._last: tuple[Tables, Snapshot] | None = None
         # What is in memory belongs together: the tables of one write, and its mark.
         self._guard = threading.Lock()
         self._turn = threading.RLock()
 
     def snapshot(self) -> Snapshot:
-        """Return all that is known; an absent file is an empty store."""
-        tables = self._load()
+        """Return all that is known; an absent file is an empty store.
+
+        What nobody has written since is the same snapshot: a look that finds
+        nothing new costs nothing, however much is known.
+        """
+        tables, last = self._load(), self._last
+        if last is None or last[0] is not tables:
+            last = self._last = tables, self._snapshot(tables)
+        return last[1]
+
+    def _snapshot(self, tables: Tables) -> Snapshot:
         meta = tables["meta"]["store"]
         runs = tables.get("runs", {})
         try:
@@ -108,8 +119,7 @@ class Store:
                 try:
                     return self._change(work, tried, over_damage=over_damage)
                 except Unwritten as why:
-                    # Writers that met once do not meet again in step.
-                    pause = random.uniform(0, min(_LONGEST_PAUSE_S, 0.02 * 2.0**number))  # noqa: S311
+                    pause = _PAUSES.pause(number)
                     if time.monotonic() + pause > deadline:
                         raise self._unwritten(why) from why
                     time.sleep(pause)

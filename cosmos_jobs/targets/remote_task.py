@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+import itertools
 
 from cosmos_jobs.config.project import Project
+from cosmos_jobs.core.backoff import Backoff
 from cosmos_jobs.core.batch import Batch, Life, Status
 from cosmos_jobs.core.errand import Errand
 from cosmos_jobs.errors import EngineError, HostError
@@ -15,8 +16,8 @@ from cosmos_jobs.targets.fleet import Access, Site, open_sites
 from cosmos_jobs.targets.hosts.base import Upload
 from cosmos_jobs.targets.layout import Name
 
-PAUSE_S = (0.1, 2.0)
-"""Between two looks at a machine: at first, and later."""
+PAUSES = Backoff(0.1, 2.0, 1.5)
+"""Between two looks at a machine."""
 
 MAX_TRIES = 20
 _LAST_LINES = 3
@@ -82,7 +83,7 @@ async def _order(project: Project, site: Site, errand: Errand, batch: Batch) -> 
     wrong = await site.host.put(uploads) if uploads else {}
     present = {sha256: place for sha256, place in places.items() if place not in wrong}
     setup = target.setup(errand.engine, folder=layout.batch(batch.id), cache=layout.cache)
-    secrets: Mapping[str, str] = project.secrets(installation)
+    secrets = project.secrets(installation)
     command = errand.command(setup, present)
     return Order(
         batch, command, installation, secrets=secrets, limit_s=errand.limit_s, inputs=places
@@ -90,10 +91,10 @@ async def _order(project: Project, site: Site, errand: Errand, batch: Batch) -> 
 
 
 async def _end(site: Site, batch: Batch, status: Status) -> Status:
-    pause, longest = PAUSE_S
-    while status.life in (Life.ABSENT, Life.RUNNING):
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, longest)
+    for number in itertools.count():
+        if status.life not in (Life.ABSENT, Life.RUNNING):
+            break
+        await asyncio.sleep(PAUSES.pause(number))
         status = (await site.executor.poll([batch.id]))[batch.id]
     return status
 

@@ -400,14 +400,15 @@ def test_what_a_model_would_refuse_starts_nothing(studio: Studio) -> None:
 DIES_AT_THE_SECOND_ROUND = """
 import os, sys
 from cosmos_jobs.cli import main
-from cosmos_jobs.apply.reconciler import Reconciler
-settle, calls = Reconciler.settle, []
+from cosmos_jobs.apply.claim import Claims
+make, calls = Claims.make, []
 async def dying(self, *arguments):
+    made = await make(self, *arguments)
     calls.append(1)
     if len(calls) == 2:
         os._exit(9)
-    return await settle(self, *arguments)
-Reconciler.settle = dying
+    return made
+Claims.make = dying
 sys.argv = ["cosmos-jobs", "apply"]
 main()
 """

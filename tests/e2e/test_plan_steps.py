@@ -349,7 +349,7 @@ def test_the_command_line_has_no_unused_import() -> None:
 
 
 def test_the_command_line_gets_at_the_store_through_workflow_operations_alone() -> None:
-    around = re.compile(r"cosmos_jobs(?:\.| import )(?:store|reconcile)")
+    around = re.compile(r"cosmos_jobs(?:\.| import )(?:store|apply)")
 
     found = [
         path.name

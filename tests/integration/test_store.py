@@ -148,6 +148,21 @@ def test_a_transaction_that_changes_nothing_writes_nothing(tmp_path: Path) -> No
     assert not (tmp_path / "state.json").exists()
 
 
+def test_a_look_at_what_nobody_has_written_since_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    store, other = Store(path), Store(path)
+    put(store, record(1))
+
+    first = store.snapshot()
+    again = store.snapshot()
+    put(other, record(2))
+    later = store.snapshot()
+
+    assert again is first
+    assert set(first.runs) == {record(1).run.id}
+    assert set(later.runs) == {record(1).run.id, record(2).run.id}
+
+
 def test_an_error_within_a_transaction_changes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.json")
     put(store, record(1))

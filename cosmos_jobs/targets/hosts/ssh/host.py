@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from cosmos_jobs.core.backoff import Backoff
 from cosmos_jobs.errors import ConnectionLost, HostError, NoContact
 from cosmos_jobs.targets.hosts.base import Completed, Upload
 from cosmos_jobs.targets.hosts.ssh import connect, download, upload
@@ -30,8 +30,7 @@ Result = TypeVar("Result")
 # asyncio tells of each write to a connection that was just lost, on stderr; so do we, once.
 logging.getLogger("asyncio").addFilter(lambda record: "socket.send()" not in str(record.msg))
 
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 15.0
+_PAUSES = Backoff(0.5, 15.0, spread=0.5)
 # So many connections in a row that carry less than this: the work never ends.
 _FUTILE, _HARDLY_ANYTHING = 10, 16 << 20
 
@@ -201,7 +200,7 @@ class SSHHost:
                         f"there is no machine called {self.name}",
                         hint="look into ~/.ssh/config and at hosts in cosmos-jobs.yaml",
                     ) from error
-                pause = _pause(number)
+                pause = _PAUSES.pause(number)
                 if time.monotonic() + pause >= end:
                     raise self._no_contact(connect.words(error), since) from error
                 if not met and number == 0:
@@ -240,9 +239,3 @@ class SSHHost:
             f"no contact with {self.name} since {clock}: {reason}",
             hint="what runs there goes on; cosmos-jobs doctor tells what is wrong",
         )
-
-
-def _pause(number: int) -> float:
-    """Return how long to wait after a failed attempt: doubled each time, and never in step."""
-    steady = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**number)
-    return steady * random.uniform(0.5, 1.5)  # noqa: S311

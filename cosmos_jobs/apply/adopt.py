@@ -49,7 +49,7 @@ def _names(store: Store) -> set[str]:
 def _from_manifest(path: Path, names: set[str]) -> tuple[Record, PromptRecord] | None:
     try:
         told = untrusted.manifest(path.read_bytes(), path.parent.name, names)
-        if told is None or not _is_whole(path.with_name(told.output.name), told.output):
+        if told is None or not _is_whole(path.parent / told.output.name, told.output):
             return None
     except OSError:
         return None

@@ -23,6 +23,7 @@ from cosmos_jobs.core.serialize import Described
 from cosmos_jobs.engines import get as engine_named
 from cosmos_jobs.errors import AnswerIsNo, EngineError, HostError
 from cosmos_jobs.plan import batching, lifecycle
+from cosmos_jobs.state import untrusted
 from cosmos_jobs.state.store import Store, Transaction
 from cosmos_jobs.targets.fleet import Fleet, Site
 
@@ -264,7 +265,8 @@ async def held(site: Site, runs: Collection[str], own: Collection[str]) -> Mappi
         return found
     told = await site.batches.describe(foreign)
     described = [each for data in told.values() if (each := serialize.described(data))]
-    seen = await looked_at(site, [_here(site, each) for each in described])
+    sound = [each for each in described if untrusted.batch(each.batch)]
+    seen = await looked_at(site, [_here(site, each) for each in sound])
     return {
         run: _held(run, seen[batch]) if batch in seen else batch for run, batch in found.items()
     }

@@ -12,12 +12,13 @@ import orjson
 
 from cosmos_jobs.apply.in_flight import Damaged, Fetched, InFlight, Polled
 from cosmos_jobs.artifacts import digests
-from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, NAMES, Outputs, file_names
+from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, NAMES, Outputs, safe_files
 from cosmos_jobs.core import atomic, serialize
 from cosmos_jobs.core.batch import Outcome, Status
-from cosmos_jobs.core.record import Output, PromptRecord, Record, State
+from cosmos_jobs.core.record import Output, PromptRecord, Record
 from cosmos_jobs.core.redaction import masked
 from cosmos_jobs.core.safe_path import SafePath, UnsafePath
+from cosmos_jobs.engines import exit_status
 from cosmos_jobs.errors import TransferError
 from cosmos_jobs.targets.fleet import Site
 
@@ -37,18 +38,18 @@ async def look(site: Site, batches: Sequence[InFlight]) -> dict[str, Polled]:
 
 def _polled(site: Site, batch: InFlight, status: Status, new: Mapping[str, str]) -> Polled:
     told = batch.engine.outcomes(batch.batch, status, {**batch.texts, **new})
-    covered = {run: _covered(_safe(each), site) for run, each in told.items()}
+    # A machine may tell of runs that it was never given.
+    ours = set(batch.batch.runs)
+    covered = {run: _covered(_safe(each), site) for run, each in told.items() if run in ours}
     return Polled(status, new, covered)
 
 
 def _safe(outcome: Outcome) -> Outcome:
     """Return the outcome if its files stay in the run's folder, whatever engine told of them."""
     try:
-        names = file_names(outcome.files)
-        paths = map(SafePath, outcome.files.values())
-        return replace(outcome, files=dict(zip(names, paths, strict=True)))
+        return replace(outcome, files=safe_files(outcome.files))
     except UnsafePath as error:
-        return Outcome(State.FAILED, f"the machine names a file that cannot be taken: {error}")
+        return exit_status.misnamed(error)
 
 
 def _covered(outcome: Outcome, site: Site) -> Outcome:
@@ -131,14 +132,14 @@ def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> _
             return f"a file is missing: {name}"
         if outcome.digests.get(name, sha256) != sha256:
             return f"{name} is not what the engine wrote: it was damaged later, on that machine"
-    output = next((name for name in found if name in NAMES), None)
+    output = next((name for name in NAMES if name in found), None)
     if output is None:
         return "the engine made no output"
     seen = digests.probe(folder / output)
     if isinstance(seen, str):
         return f"the engine's output is no video: {seen}"
     size = (folder / output).stat().st_size
-    return _Made(Output(found[output], size, seen.frames, str(output)), found)
+    return _Made(Output(found[output], size, seen.frames, output), found)
 
 
 def _manifest(

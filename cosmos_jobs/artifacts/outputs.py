@@ -7,18 +7,21 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 from cosmos_jobs.core import atomic
-from cosmos_jobs.core.record import Record, State
+from cosmos_jobs.core.record import VIDEO, Record, State
 from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 from cosmos_jobs.core.snapshot import Snapshot
 
+T = TypeVar("T")
+
 MANIFEST = "manifest.json"
 LOG = "log.txt"
-NAMES = ("output.mp4", "output.jpg")
+NAMES = (VIDEO, SafePath("output.jpg"))
 """What a run's output may be called: a video, or the image of a run of one frame."""
 
 MAPS_FOLDER = "maps"
@@ -29,17 +32,17 @@ _RUN = re.compile(r"rs_[0-9a-f]{16}")
 _ARRIVING = re.compile(r"\.rs_[0-9a-f]{16}\.[0-9a-f]{8}")
 
 
-def file_names(names: Collection[object]) -> list[SafePath]:
-    """Return the names of a run's files, as somebody else tells them: the one door for these.
+def safe_files(told: Mapping[Any, T]) -> dict[SafePath, T]:
+    """Return what is told of a run's files, by name, by somebody else: the one door for these.
 
-    Raises UnsafePath for one that would lead out of the run's folder, that is a
-    folder of another one, or that is a file of ours.
+    Raises UnsafePath for a name that would lead out of the run's folder, that is
+    a folder of another one, or that is a file of ours.
     """
-    safe = [SafePath(name) for name in names]
+    safe = {SafePath(name): each for name, each in told.items()}
     folders = {str(each) for name in safe for each in PurePosixPath(name).parents}
     for name in safe:
         if name in folders or name.split("/")[0] in (MANIFEST, LOG):
-            raise UnsafePath(f"{name!a} is the name of something else there")
+            raise UnsafePath(f"{name[:80]!a} is the name of something else there")
     return safe
 
 

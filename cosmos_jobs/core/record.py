@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cosmos_jobs.core.run import Prompt, Run
+from cosmos_jobs.core.safe_path import SafePath
 
 
 class State(StrEnum):
@@ -50,6 +51,10 @@ class Attempt:
     crashed: bool = False
 
 
+VIDEO = SafePath("output.mp4")
+"""What a run's output is called, unless it is an image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """A finished video or image, `outputs/runs/<run id>/<name>`: sha256, bytes, frames."""
@@ -57,7 +62,7 @@ class Output:
     sha256: str
     size: int
     frames: int
-    name: str = "output.mp4"
+    name: SafePath = VIDEO
 
 
 @dataclass(frozen=True, slots=True)

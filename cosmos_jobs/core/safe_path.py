@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Self
 
 MAX_PART_BYTES = 240
@@ -10,8 +9,6 @@ MAX_PART_BYTES = 240
 
 MAX_BYTES = 3000
 _SHOWN = 80
-_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Characters that cannot be seen, or that change how what stands beside them is read."""
 
 
 class UnsafePath(ValueError):
@@ -36,16 +33,20 @@ class SafePath(str):
             raise UnsafePath(f"{_shown(text)} {wrong}")
         return super().__new__(cls, text)
 
+    def __deepcopy__(self, memo: object) -> Self:
+        # `asdict` copies every value: records are written by the 100,000.
+        return self
+
 
 def _problem(text: str) -> str:
     """Return why a text cannot be such a path; "" when it can."""
-    # What cannot be encoded is refused below, as a surrogate.
-    parts = [part.encode(errors="replace") for part in text.split("/")]
-    if len(text) > MAX_BYTES or max(map(len, parts)) > MAX_PART_BYTES:
-        return "is too long"
-    if any(unicodedata.category(character) in _HIDDEN for character in text):
+    if not text.isprintable():
         return "has characters that cannot be shown"
-    if "\\" in text or any(part in (b"", b".", b"..") for part in parts):
+    whole = text.encode()
+    parts = whole.split(b"/")
+    if len(whole) > MAX_BYTES or max(map(len, parts)) > MAX_PART_BYTES:
+        return "is too long"
+    if b"\\" in whole or not {b"", b".", b".."}.isdisjoint(parts):
         return "is not a relative path without `..`"
     return ""
 

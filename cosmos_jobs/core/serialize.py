@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -12,6 +13,7 @@ from cosmos_jobs.core.batch import Batch
 from cosmos_jobs.core.job import Enhanced
 from cosmos_jobs.core.record import Attempt, Output, PromptRecord, Record, State
 from cosmos_jobs.core.run import Prompt, Run
+from cosmos_jobs.core.safe_path import SafePath
 
 Document: TypeAlias = dict[str, Any]
 
@@ -34,12 +36,22 @@ def record(run_id: str, document: Document) -> Record:
         State(document["state"]),
         document.get("reason", ""),
         tuple(_attempt(each) for each in document.get("attempts", ())),
-        None if output is None else Output(**output),
+        None if output is None else output_of(output),
         document.get("files", {}),
         tuple(document.get("passed", ())),
         document.get("rating"),
         document.get("note", ""),
     )
+
+
+# There are two of them, in 100,000 records.
+_name = lru_cache(maxsize=16)(SafePath)
+
+
+def output_of(document: Document) -> Output:
+    """Return what a run has made; KeyError, TypeError or ValueError when it is nothing."""
+    named = {"name": _name(document["name"])} if "name" in document else {}
+    return Output(**{**document, **named})
 
 
 def record_document(record: Record) -> Document:
@@ -178,9 +190,15 @@ def asking(asked: Iterable[Asked]) -> bytes:
 def asked(texts: Mapping[str, str]) -> tuple[Asked, ...] | None:
     """Return what a batch was asked for, from the texts of its files; None when it is not said."""
     try:
-        return tuple(Asked(**each) for each in orjson.loads(texts[ASKED]))
+        told = tuple(Asked(**each) for each in orjson.loads(texts[ASKED]))
     except (KeyError, TypeError, ValueError):
         return None
+    return told if all(map(_is_asked, told)) else None
+
+
+def _is_asked(told: Asked) -> bool:
+    is_text = isinstance(told.run, str) and isinstance(told.text, str)
+    return is_text and isinstance(told.inputs, Mapping)
 
 
 # --- what a batch says of itself on a host ------------------------------------------------

@@ -18,7 +18,6 @@ from cosmos_jobs.core import failures, serialize
 from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Setup, Status, Task
 from cosmos_jobs.core.record import State
 from cosmos_jobs.core.run import ROLE_OF, InputFile, Prompt, Run, Scalar
-from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.engines import exit_status
 
 COMMIT = "5eee9ed5"
@@ -327,12 +326,8 @@ class _Reading:
             return Outcome(State.FAILED, "the engine says that it is done, but made no vision.mp4")
         controls = {f"control_{hint}.mp4": f"controls/{ours}.mp4" for ours, hint in HINTS.items()}
         known = {"vision.mp4": "output.mp4", **controls}
-        files = {
-            SafePath(known[name]): SafePath(f"{_name(run_id)}/{name}")
-            for name in names
-            if name in known
-        }
-        return Outcome(State.SUCCEEDED, files=files, details=self._details())
+        files = {known[name]: f"{_name(run_id)}/{name}" for name in names if name in known}
+        return exit_status.made(files, self._details())
 
     def _failed(self, message: str) -> Outcome:
         if blocked := _BLOCKED.search(message):

@@ -8,8 +8,30 @@ from dataclasses import replace
 from cosmos_jobs.core import failures
 from cosmos_jobs.core.batch import Outcome, Status
 from cosmos_jobs.core.record import State
+from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 
 NEVER_BEGAN = Outcome(State.PENDING)
+
+
+def made(
+    files: Mapping[str, str],
+    details: Mapping[str, object],
+    digests: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Return that a run was made, of `files` as its machine names them: ours by its own.
+
+    One of which a name would lead out of its folder failed.
+    """
+    try:
+        safe = {SafePath(ours): SafePath(theirs) for ours, theirs in files.items()}
+    except UnsafePath as error:
+        return misnamed(error)
+    return Outcome(State.SUCCEEDED, files=safe, digests=digests or {}, details=details)
+
+
+def misnamed(error: UnsafePath) -> Outcome:
+    """Return that a run failed because its machine names a file that is not fetched."""
+    return Outcome(State.FAILED, f"the machine names a file that cannot be taken: {error}")
 
 
 def after_exit(

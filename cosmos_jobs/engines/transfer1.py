@@ -16,7 +16,6 @@ from cosmos_jobs.core import serialize
 from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Setup, Status, Task
 from cosmos_jobs.core.record import State
 from cosmos_jobs.core.run import CONTROLS, ROLE_OF, InputFile, Prompt, Run, Scalar
-from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.engines import exit_status
 from cosmos_jobs.errors import EngineError
 
@@ -401,8 +400,7 @@ def _outcome(prompt: str, said: str, files: Mapping[str, str], life: Life) -> Ou
     if said == prompt:
         if _VIDEO not in files:
             return None
-        made = {**_controls(files), SafePath(_VIDEO): SafePath(files[_VIDEO])}
-        return Outcome(State.SUCCEEDED, files=made, details=_DETAILS)
+        return exit_status.made({**_controls(files), _VIDEO: files[_VIDEO]}, _DETAILS)
     # It may have been read while it was written.
     if life is Life.RUNNING and prompt.startswith(said):
         return None
@@ -414,15 +412,11 @@ def _outcome(prompt: str, said: str, files: Mapping[str, str], life: Life) -> Ou
     )
 
 
-def _controls(files: Mapping[str, str]) -> Mapping[SafePath, SafePath]:
+def _controls(files: Mapping[str, str]) -> Mapping[str, str]:
     """Return the maps that the model computed, by their names among a run's outputs."""
     # Each GPU has written its own: all are alike, and the first is taken.
     matches = (_SIDE_FILE.fullmatch(name) for name in sorted(files, reverse=True))
-    return {
-        SafePath(f"controls/{match[1]}.mp4"): SafePath(files[match[0]])
-        for match in matches
-        if match
-    }
+    return {f"controls/{match[1]}.mp4": files[match[0]] for match in matches if match}
 
 
 def _ended(

@@ -22,7 +22,6 @@ from cosmos_jobs.core import failures, serialize
 from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Server, Setup, Status, Task
 from cosmos_jobs.core.record import State
 from cosmos_jobs.core.run import CONTROLS, ROLE_OF, InputFile, Prompt, Run, Scalar
-from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.engines import exit_status
 
 COMMIT = "2ff49d07"
@@ -437,16 +436,16 @@ def _made(run: str, text: str, line: Mapping[str, Any], left: _Left) -> Outcome 
     if wanted and text.split() != wanted.split():
         reason = "the engine made another prompt's video in its place\nrepeat it: cosmos-jobs apply"
         return Outcome(State.FAILED, reason)
-    return Outcome(State.SUCCEEDED, files=files, details=_details(run, line, left))
+    return exit_status.made(files, _details(run, line, left))
 
 
-def _files(name: str, listed: Collection[str]) -> Mapping[SafePath, SafePath]:
+def _files(name: str, listed: Collection[str]) -> Mapping[str, str]:
     """Return the files of a sample that are there, by their names in the run's folder."""
     known = {"output": name}
     known |= {f"controls/{control}": f"{name}_control_{control}" for control in CONTROLS}
     known |= {f"masks/{control}": f"{name}_mask_{control}" for control in CONTROLS}
     return {
-        SafePath(f"{ours}{suffix}"): SafePath(f"{theirs}{suffix}")
+        f"{ours}{suffix}": f"{theirs}{suffix}"
         for ours, theirs in known.items()
         for suffix in (".mp4", ".jpg")
         if f"{theirs}{suffix}" in listed

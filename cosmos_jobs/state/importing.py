@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import orjson
 
-from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, Outputs
+from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, Outputs, safe_files
 from cosmos_jobs.config.project import FOLDER, Project
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.batch import Batch
 from cosmos_jobs.core.job import Enhanced
 from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record, State
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import StoreError, UsageError
 from cosmos_jobs.state import untrusted
@@ -227,9 +228,9 @@ def _with_video(record: Record, ours: Outputs, theirs: Outputs) -> Record:
         for name, sha256 in _listed(source / MANIFEST).items():
             if name != made.name and _is(source / name, sha256):
                 atomic.link(source / name, arriving / name)
-        for name in (LOG, MANIFEST):
-            if _is_plain(source / name):
-                atomic.link(source / name, arriving / name)
+        for each in (LOG, MANIFEST):
+            if _is_plain(source / each):
+                atomic.link(source / each, arriving / each)
         ours.receive(run_id, arriving)
     return record
 
@@ -247,15 +248,10 @@ def _link(outputs: Outputs, record: Record) -> None:
                 atomic.link(outputs.video(record), place)
 
 
-def _listed(manifest: Path) -> dict[str, str]:
-    """Return the files that a manifest lists, of those that are below its folder."""
+def _listed(manifest: Path) -> Mapping[SafePath, str]:
+    """Return the files that a manifest lists; none where it cannot be read or believed."""
     try:
-        found = orjson.loads(manifest.read_bytes())["files"].items()
-        return {
-            str(name): str(sha256)
-            for name, sha256 in found
-            if not Path(name).is_absolute() and ".." not in Path(name).parts
-        }
+        return safe_files(orjson.loads(manifest.read_bytes())["files"])
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
         return {}
 

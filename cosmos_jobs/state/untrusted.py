@@ -103,18 +103,17 @@ def manifest(data: bytes, run_id: str, taken: set[str]) -> Told | None:
     """Return what the manifest of a run tells; None when it is not sound, or another one's."""
     try:
         document = orjson.loads(data)
-        output = Output(**document["output"])
+        output = serialize.output_of(document["output"])
         record = run(_record(document, output))
         given = serialize.prompt_record(document["prompt"]["id"], document["prompt"])
         asked = prompt(given, taken)
         # Manifests once told of the output alone.
-        told = document.get("files", {output.name: output.sha256})
-        files = dict(zip(outputs.file_names(told), told.values(), strict=True))
+        files = outputs.safe_files(document.get("files", {output.name: output.sha256}))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     if record is None or asked is None or record.run.id != run_id:
         return None
-    if record.run.prompt_id != asked.prompt.id or files.get(SafePath(output.name)) != output.sha256:
+    if record.run.prompt_id != asked.prompt.id or files.get(output.name) != output.sha256:
         return None
     if not all(_is_id(_DIGEST, each) for each in files.values()):
         return None

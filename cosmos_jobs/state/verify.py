@@ -11,10 +11,11 @@ from pathlib import Path
 
 import orjson
 
-from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, MAPS, Outputs
+from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, MAPS, Outputs, safe_files
 from cosmos_jobs.config.project import Project
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.record import Record, State
+from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.state.store import Store, Transaction
 
@@ -165,15 +166,11 @@ def project(
 # --- outputs --------------------------------------------------------------------------------
 
 
-def _manifest(outputs: Outputs, record: Record) -> Mapping[str, str] | None:
+def _manifest(outputs: Outputs, record: Record) -> Mapping[SafePath, str] | None:
     """Return the sha256 of a run's files by name; None without a manifest that can be read."""
     try:
         document = orjson.loads((outputs.folder(record.run.id) / MANIFEST).read_bytes())
-        return {
-            str(name): str(sha256)
-            for name, sha256 in document["files"].items()
-            if not Path(name).is_absolute() and ".." not in Path(name).parts
-        }
+        return safe_files(document["files"])
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
         return None
 
@@ -181,7 +178,7 @@ def _manifest(outputs: Outputs, record: Record) -> Mapping[str, str] | None:
 def _output(
     outputs: Outputs,
     record: Record,
-    manifests: Mapping[str, Mapping[str, str] | None],
+    manifests: Mapping[str, Mapping[SafePath, str] | None],
     hashes: _Hashes,
 ) -> Iterator[Finding]:
     """Yield what is wrong with the files of a run, and with the links to its video."""
@@ -221,7 +218,7 @@ def _is_same(place: Path, video: Path, sha256: str) -> bool:
 def _strangers(
     outputs: Outputs,
     records: Iterable[Record],
-    manifests: Mapping[str, Mapping[str, str] | None],
+    manifests: Mapping[str, Mapping[SafePath, str] | None],
 ) -> Iterator[Finding]:
     """Yield what is in the outputs folder and no run has left there."""
     records = list(records)

@@ -76,7 +76,7 @@ class Bench:
 
     def lines(self, *tasks: Task) -> list[dict[str, Any]]:
         """Return the lines of the batch file."""
-        data = self.command(tasks).files[SafePath("batch.jsonl")]
+        data = self.command(tasks).files["batch.jsonl"]
         return [json.loads(line) for line in data.splitlines()]
 
     def marks(self, *tasks: Task) -> list[dict[str, Any]]:
@@ -246,7 +246,7 @@ def test_fact_11_batch_files_have_one_line_for_a_run_and_no_name_twice(
 ) -> None:
     tasks = [bench.task(engine, f"one\n\ntwo {number}", seed=1) for number in range(3)]
 
-    data = bench.command(tasks).files[SafePath("batch.jsonl")]
+    data = bench.command(tasks).files["batch.jsonl"]
 
     lines = data.decode().split("\n")
     assert lines.pop() == ""
@@ -264,9 +264,7 @@ def test_fact_12_what_the_spec_says_is_not_on_the_command_line_too(bench: Bench)
 
     flags = [part for part in command.argv if part.startswith("--")]
     assert not any("=" in flag for flag in flags)
-    assert (
-        not {flag[2:] for flag in flags} & json.loads(command.files[SafePath("spec.json")]).keys()
-    )
+    assert not {flag[2:] for flag in flags} & json.loads(command.files["spec.json"]).keys()
     wanted = {"seed": 5, "guidance": 7.5, "num_steps": 12, "sigma_max": 60, "fps": 30}
     assert {name: found["params"][name] for name in wanted} == wanted
 
@@ -274,7 +272,7 @@ def test_fact_12_what_the_spec_says_is_not_on_the_command_line_too(bench: Bench)
 def test_fact_13_the_validator_of_transfer1_finds_a_video_in_the_spec(bench: Bench) -> None:
     each = bench.task(T1, sigma_max=70)
 
-    assert json.loads(bench.command([each]).files[SafePath("spec.json")])["input_video_path"]
+    assert json.loads(bench.command([each]).files["spec.json"])["input_video_path"]
     assert bench.marks(each)[0]["video"] == str(bench.video)
 
 

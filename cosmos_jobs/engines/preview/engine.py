@@ -11,7 +11,7 @@ from cosmos_jobs.core import failures
 from cosmos_jobs.core.batch import Batch, Command, Life, Note, Outcome, Setup, Status, Task
 from cosmos_jobs.core.record import State
 from cosmos_jobs.core.run import InputFile, Prompt, Run, Scalar
-from cosmos_jobs.core.safe_path import SafePath, UnsafePath
+from cosmos_jobs.engines import exit_status
 from cosmos_jobs.engines.preview.buckets import COSMOS3, RESOLUTIONS, TRANSFER
 
 _HAVE_NO = {TRANSFER: "the Transfer models have no", COSMOS3: "Cosmos 3 has no"}
@@ -91,8 +91,6 @@ def _outcome(run: str, texts: Mapping[str, str]) -> Outcome | None:
             return _made(run, orjson.loads(text))
         if text := texts.get(f"{run}/error.json"):
             return Outcome(State.FAILED, str(orjson.loads(text)["reason"]))
-    except UnsafePath as error:
-        return Outcome(State.FAILED, f"the machine names a file that cannot be taken: {error}")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         return Outcome(State.FAILED, f"the engine left a manifest that cannot be read ({error})")
     return None
@@ -100,6 +98,5 @@ def _outcome(run: str, texts: Mapping[str, str]) -> Outcome | None:
 
 def _made(run: str, manifest: dict[str, Any]) -> Outcome:
     made = (*manifest["controls"].values(), manifest["output"])
-    digests = {str(each["path"]): str(each["sha256"]) for each in made}
-    files = {SafePath(name): SafePath(f"{run}/{name}") for name in digests}
-    return Outcome(State.SUCCEEDED, files=files, digests=digests, details=manifest)
+    digests = {each["path"]: str(each["sha256"]) for each in made}
+    return exit_status.made({name: f"{run}/{name}" for name in digests}, manifest, digests)

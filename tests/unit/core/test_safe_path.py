@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmos_jobs.artifacts.outputs import file_names
+from cosmos_jobs.artifacts.outputs import safe_files
 from cosmos_jobs.core import serialize
 from cosmos_jobs.core.batch import Batch, Life, Status
 from cosmos_jobs.core.record import State
@@ -74,7 +74,7 @@ def test_names_of_files_pass_as_they_are(name: str) -> None:
 )
 def test_a_runs_files_are_none_of_ours_and_no_folders(names: list[str]) -> None:
     with pytest.raises(UnsafePath):
-        file_names(names)
+        safe_files(dict.fromkeys(names, ""))
 
 
 def _texts(engine: str, name: str) -> Mapping[str, str]:

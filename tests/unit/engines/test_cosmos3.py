@@ -64,7 +64,7 @@ def notes(given: Run, **files: InputFile) -> list[Note]:
 
 def sample(given: Task) -> dict[str, Any]:
     """Return the only line of the file for one task."""
-    (line,) = ENGINE.command([given], SETUP).files[SafePath("batch.jsonl")].decode().splitlines()
+    (line,) = ENGINE.command([given], SETUP).files["batch.jsonl"].decode().splitlines()
     return dict(json.loads(line))
 
 
@@ -104,7 +104,7 @@ def test_commands_and_specs_are_those_of_the_contract(
 ) -> None:
     command = ENGINE.command(tasks, setup)
 
-    golden(GOLDEN / f"{name}.jsonl", command.files[SafePath("batch.jsonl")].decode())
+    golden(GOLDEN / f"{name}.jsonl", command.files["batch.jsonl"].decode())
     golden(GOLDEN / f"{name}.argv", "".join(f"{word}\n" for word in (command.cwd, *command.argv)))
 
 
@@ -115,7 +115,7 @@ def test_names_of_samples_have_no_characters_that_the_model_may_take_for_others(
 def test_text_is_ascii_so_that_the_models_splitlines_cuts_at_line_ends_only() -> None:
     text = "A pier\u2028at\u0085golden\x1ehour"
 
-    data = ENGINE.command([task(run(), text)], SETUP).files[SafePath("batch.jsonl")]
+    data = ENGINE.command([task(run(), text)], SETUP).files["batch.jsonl"]
 
     assert [json.loads(line)["prompt"] for line in data.decode().splitlines()] == [text]
 

@@ -66,12 +66,12 @@ def file(frames: int = 121, fps: float = 24.0) -> InputFile:
 
 
 def spec(given: Task) -> dict[str, Any]:
-    return dict(json.loads(ENGINE.command([given], SETUP).files[SafePath("spec.json")]))
+    return dict(json.loads(ENGINE.command([given], SETUP).files["spec.json"]))
 
 
 def line(given: Task) -> dict[str, Any]:
     """Return the only line of the batch of one task."""
-    (only,) = ENGINE.command([given], SETUP).files[SafePath("batch.jsonl")].decode().splitlines()
+    (only,) = ENGINE.command([given], SETUP).files["batch.jsonl"].decode().splitlines()
     return dict(json.loads(only))
 
 
@@ -126,7 +126,7 @@ def test_specs_batches_and_command_lines_are_exact(name: str, golden: Golden) ->
 
 
 def test_a_weight_goes_to_the_line_of_its_run() -> None:
-    lines = ENGINE.command(SWEEP, SETUP).files[SafePath("batch.jsonl")].decode().splitlines()
+    lines = ENGINE.command(SWEEP, SETUP).files["batch.jsonl"].decode().splitlines()
 
     overrides = [json.loads(each)["control_overrides"]["edge"] for each in lines]
     assert [each["control_weight"] for each in overrides] == [0.5, 0.75, 1.0]
@@ -242,7 +242,7 @@ def test_fact_12_nothing_of_the_spec_is_on_the_command_line(
 
     start = made.argv.index("cosmos_transfer1/diffusion/inference/transfer.py") + 1
     words = made.argv[start:]
-    shared = json.loads(made.files[SafePath("spec.json")])
+    shared = json.loads(made.files["spec.json"])
     assert not {f"--{key}" for key in shared} & set(words)
     assert not [word for word in words if "=" in word]
     assert read(words).batch_size == 1
@@ -271,7 +271,7 @@ def test_fact_6_the_model_knows_every_key_that_we_give(drawn: Run) -> None:
 def test_facts_19_and_20_guardrails_stay_on_and_no_prompt_is_rewritten() -> None:
     made = ENGINE.command([task(run())], SETUP)
 
-    said = " ".join(made.argv) + made.files[SafePath("spec.json")].decode()
+    said = " ".join(made.argv) + made.files["spec.json"].decode()
     assert "guardrail" not in said
     assert "upsample" not in said
     guardrails = {"effective": "on: Transfer1 cannot run without them"}

@@ -44,9 +44,7 @@ def task(
 
 
 def lines(command: Command) -> list[dict[str, Any]]:
-    return [
-        json.loads(line) for line in command.files[SafePath("batch.jsonl")].decode().splitlines()
-    ]
+    return [json.loads(line) for line in command.files["batch.jsonl"].decode().splitlines()]
 
 
 def line(given: Task) -> dict[str, Any]:
@@ -183,7 +181,7 @@ def test_fact_9_and_10_no_value_is_null_and_names_have_no_slash() -> None:
 def test_fact_11_every_line_is_one_line_for_the_loader_whatever_the_prompt() -> None:
     texts = ("a\nb", "a\u2028b", "a\u0085b", "a\x0cb", "a\x1eb", "日本語")
     tasks = [task(run(seed=n), prompt=replace(PROMPT, text=t)) for n, t in enumerate(texts)]
-    spec = ENGINE.command(tasks, SETUP).files[SafePath("batch.jsonl")].decode("ascii")
+    spec = ENGINE.command(tasks, SETUP).files["batch.jsonl"].decode("ascii")
 
     assert [json.loads(each)["prompt"] for each in spec.splitlines()] == list(texts)
 

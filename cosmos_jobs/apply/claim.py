@@ -229,7 +229,13 @@ class Claims:
         # A prompt that was only ever in a job file is nobody's parent.
         parent = source.parent if change.prompt(source.parent) else ""
         made = PromptRecord(
-            source.prompt, source.name, source.video, files, frames, parent, source.enhancer
+            prompt=source.prompt,
+            name=source.name,
+            video=source.video,
+            files=files,
+            frames=frames,
+            parent=parent,
+            enhancer=source.enhancer,
         )
         known = change.prompt(source.prompt.id)
         # Where it comes from stays known, whoever asks for it.

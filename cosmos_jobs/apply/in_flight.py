@@ -145,15 +145,15 @@ class InFlight:
         """Return how far it is, for people."""
         last = next((each for each in reversed(self.status.log.splitlines()) if each.strip()), "")
         return Lane(
-            self.batch.id,
-            self.batch.target,
-            self.machine,
-            self.status.gpu,
-            len(self.outcomes),
-            len(self.batch.runs),
-            self.status.started,
-            self.status.waits_for,
-            last.strip(),
+            batch=self.batch.id,
+            target=self.batch.target,
+            host=self.machine,
+            gpu=self.status.gpu,
+            done=len(self.outcomes),
+            runs=len(self.batch.runs),
+            started=self.status.started,
+            waits_for=self.status.waits_for,
+            tail=last.strip(),
         )
 
 

@@ -12,6 +12,7 @@ from cosmos_jobs.apply import adopt, record
 from cosmos_jobs.apply.agenda import Agenda, Until
 from cosmos_jobs.apply.claim import Claim, Claims
 from cosmos_jobs.apply.log_stream import Logs, tell_log
+from cosmos_jobs.apply.options import DEFAULTS, ApplyOptions
 from cosmos_jobs.apply.performing import STOP_TIMEOUT_S, Performer
 from cosmos_jobs.apply.publish import Publishing
 from cosmos_jobs.apply.restore import Restorer
@@ -38,17 +39,17 @@ class Reconciler:
         project: Project,
         store: Store,
         notify: Callable[[Event], None],
+        options: ApplyOptions = DEFAULTS,
         *,
-        connect_timeout_s: float,
-        fail_fast: bool = False,
-        with_logs: bool = False,
         publishing: Publishing | None = None,
     ) -> None:
         self._store = store
         self._teller = Teller(notify)
-        self._fleet = Fleet(project, Access(self._teller.say, connect_timeout_s))
+        self._fleet = Fleet(project, Access(self._teller.say))
         self._claims = Claims(project, store, self._fleet)
-        self._logs = Logs(project.cache / "logs.json", self._teller.log) if with_logs else None
+        self._logs = (
+            Logs(project.cache / "logs.json", self._teller.log) if options.with_logs else None
+        )
         self.publishing = publishing
         """What publishes outputs, where that is done."""
         self._tracker = Tracker(self._fleet, self._claims.claimed, self._claims.held)
@@ -62,7 +63,7 @@ class Reconciler:
             restorer=self._restorer,
             collector=self._restorer.collector,
             logs=self._logs,
-            fail_fast=fail_fast,
+            fail_fast=options.fail_fast,
         )
         self._tasks: dict[Step, asyncio.Task[None]] = {}
 

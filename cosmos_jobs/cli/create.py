@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from cosmos_jobs.cli import common
+from cosmos_jobs.cli import console, options
+from cosmos_jobs.cli.project import operations
 from cosmos_jobs.cli.views import batches
 
 
@@ -25,7 +26,7 @@ def create_command() -> None:
 @click.argument("video", metavar="VIDEO_DIR", type=click.Path(path_type=str))
 @click.option("--name", metavar="NAME", default="", help="What people call it; else by its text.")
 @click.option("--negative", metavar="TEXT", default="", help="What the video must not show.")
-@common.project_option
+@options.project_option
 def prompt_command(text: str, video: str, name: str, negative: str, project: Path | None) -> None:
     """Make a prompt of a text and a video.
 
@@ -38,9 +39,9 @@ def prompt_command(text: str, video: str, name: str, negative: str, project: Pat
       cosmos-jobs create prompt "A pier at golden hour" inputs/videos/pier
       cosmos-jobs create prompt "A pier in fog" clip.mp4 --name fog
     """
-    ops = common.operations(project)
+    ops = operations(project)
     before = ops.store.snapshot().prompts
-    hashing = common.hashing(quiet=False)
+    hashing = console.hashing(quiet=False)
     made = ops.create_prompt(text, video, name=name, negative=negative, hashing=hashing)
     if made.prompt.id in before:
         same = before[made.prompt.id].name == made.name

@@ -6,19 +6,16 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import orjson
 
-from cosmos_jobs.cli import common
+from cosmos_jobs.cli import options
+from cosmos_jobs.cli.project import operations
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.cli.views.plans import plural
-from cosmos_jobs.targets.doctor import CONNECT_TIMEOUT_S
+from cosmos_jobs.targets.doctor import CONNECT_TIMEOUT_S, Examined
 from cosmos_jobs.targets.findings import Check, Verdict
-
-if TYPE_CHECKING:
-    from cosmos_jobs.targets.doctor import Examined
 
 WIDTH = 80
 COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "red"}
@@ -31,13 +28,12 @@ COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "red"
     is_flag=True,
     help="Trust machines that known_hosts does not know yet.",
 )
-@common.connecting(CONNECT_TIMEOUT_S)
-@common.format_option()
-@common.project_option
+@options.connecting(CONNECT_TIMEOUT_S)
+@options.format_option()
+@options.project_option
 def doctor_command(
     target: str,
     accept_new_host_key: bool,
-    connect_timeout: float,
     form: str,
     project: Path | None,
 ) -> None:
@@ -53,9 +49,7 @@ def doctor_command(
       cosmos-jobs doctor h100 --accept-new-host-key
       cosmos-jobs doctor --format json
     """
-    found = common.operations(project).doctor(
-        target, accept_new_host_key=accept_new_host_key, connect_timeout_s=connect_timeout
-    )
+    found = operations(project).doctor(target, accept_new_host_key=accept_new_host_key)
     if form == "json":
         click.echo(orjson.dumps([asdict(each) for each in found], option=orjson.OPT_INDENT_2))
     else:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from cosmos_jobs.cli import common
+from cosmos_jobs.cli import completion, console, options
+from cosmos_jobs.cli.project import operations
 from cosmos_jobs.cli.views import enhancements, plans
 from cosmos_jobs.errors import UsageError
 
 
 @click.command("enhance")
-@click.argument("prompts", metavar="ps_…...", nargs=-1, shell_complete=common.complete_ids)
+@click.argument("prompts", metavar="ps_…...", nargs=-1, shell_complete=completion.complete_ids)
 @click.option("--model", metavar="NAME[:MODEL]", default="", help="Enhancer; else the project's.")
 @click.option(
     "--overwrite", is_flag=True, help="Replace the text; refused for a prompt that has runs."
@@ -22,8 +23,8 @@ from cosmos_jobs.errors import UsageError
 @click.option("--dry-run", is_flag=True, help="Show old and new text side by side; write nothing.")
 @click.option("--call", is_flag=True, help="With --dry-run: ask models that cost something, too.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@common.connecting()
-@common.project_option
+@options.connecting()
+@options.project_option
 def enhance_command(
     prompts: tuple[str, ...],
     model: str,
@@ -32,7 +33,6 @@ def enhance_command(
     dry_run: bool,
     call: bool,
     yes: bool,
-    connect_timeout: float,
     project: Path | None,
 ) -> None:
     """Write prompts in more detail.
@@ -53,10 +53,10 @@ def enhance_command(
         return
     if call and not dry_run:
         raise UsageError("--call belongs to --dry-run", hint="leave it out")
-    ops = common.operations(project, connect_timeout=connect_timeout)
+    ops = operations(project)
     if dry_run:
         drafts = ops.draft_enhancements(prompts, enhancement_model=model, call=call)
-        common.echo(enhancements.beside(drafts))
+        console.echo(enhancements.beside(drafts))
         return
     if not yes and sys.stdin.isatty() and not ops.is_free(model):
         name = model or ops.project.enhancer
@@ -66,12 +66,11 @@ def enhance_command(
         create_new=not overwrite,
         enhancement_model=model,
         force=force,
-        connect_timeout_s=connect_timeout,
     )
     for line in enhancements.notes(made):
         click.echo(line, err=True)
     program = click.get_current_context().find_root().info_name or "cosmos-jobs"
     if said := enhancements.created(made, program):
-        common.echo(said)
+        console.echo(said)
     if any(each.after is None for each in made):
         click.get_current_context().exit(1)

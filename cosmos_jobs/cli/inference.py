@@ -10,8 +10,12 @@ from typing import Any
 import click
 import orjson
 
-from cosmos_jobs.cli import common
-from cosmos_jobs.cli.jobs import Options, conclude, perform, show
+from cosmos_jobs.apply.options import ApplyOptions
+from cosmos_jobs.cli import completion, console, options
+from cosmos_jobs.cli.apply import Telling, conclude, perform
+from cosmos_jobs.cli.plan import show
+from cosmos_jobs.cli.project import operations
+from cosmos_jobs.cli.views import batches
 from cosmos_jobs.config import schema
 from cosmos_jobs.core.run import CONTROLS
 from cosmos_jobs.errors import UsageError
@@ -27,14 +31,14 @@ SHORTHANDS = {
 """Parameters that have an option of their own, which not every engine has."""
 
 
-def _shorthands(command: common._Command) -> common._Command:
+def _shorthands(command: options.Command) -> options.Command:
     for name, (option, text) in reversed(SHORTHANDS.items()):
         command = click.option(option, name, metavar="N", help=text)(command)
     return command
 
 
 @click.command("inference")
-@click.argument("prompt_ids", metavar="[ps_…]...", nargs=-1, shell_complete=common.complete_ids)
+@click.argument("prompt_ids", metavar="[ps_…]...", nargs=-1, shell_complete=completion.complete_ids)
 @click.option(
     "--prompts-file",
     metavar="FILE",
@@ -65,12 +69,12 @@ def _shorthands(command: common._Command) -> common._Command:
     default="",
     help="Put the videos in outputs/NAME/ instead of outputs/inference/.",
 )
-@common.connecting()
+@options.connecting()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-@common.format_option()
-@common.project_option
-@common.verbosity
+@options.format_option()
+@options.project_option
+@options.verbosity
 def inference_command(
     prompt_ids: tuple[str, ...],
     prompts_file: str | None,
@@ -80,7 +84,6 @@ def inference_command(
     target: str,
     force: bool,
     batch_name: str,
-    connect_timeout: float,
     yes: bool,
     dry_run: bool,
     form: str,
@@ -107,7 +110,7 @@ def inference_command(
     if not prompt_ids and prompts_file is None:
         click.echo(click.get_current_context().get_help())
         return
-    ops = common.operations(project, connect_timeout=connect_timeout)
+    ops = operations(project)
     ids = [*prompt_ids, *_listed(prompts_file)]
     if not ids:
         raise UsageError(f"there are no ids of prompts in {prompts_file}")
@@ -121,26 +124,25 @@ def inference_command(
         force=force,
         batch_name=batch_name,
         params=_params(given, others, engine or ops.project.engine),
-        hashing=common.hashing(quiet=silent),
+        hashing=console.hashing(quiet=silent),
     )
     if dry_run:
         show(planned, form, quiet=quiet, verbose=verbose)
         return
     # However many there are: each was named.
-    options = Options(len(planned.desired), connect_timeout, yes=yes)
+    options = ApplyOptions(max_runs=len(planned.desired))
+    telling = Telling(yes=yes, quiet=silent, verbose=verbose)
     show(planned, "text", quiet=silent, verbose=verbose)
-    applied = perform(ops, planned, options, quiet=silent, verbose=verbose)
+    applied = perform(ops, planned, options, telling)
     _tell(ops.inferred(applied), form, quiet=quiet, verbose=verbose)
-    conclude(applied, options, verbose=verbose)
+    conclude(applied, options, telling)
 
 
 def _tell(inferred: dict[str, Any], form: str, *, quiet: bool, verbose: bool) -> None:
-    from cosmos_jobs.cli.views import batches
-
     if form == "json":
-        common.echo(orjson.dumps(inferred, option=orjson.OPT_INDENT_2))
+        console.echo(orjson.dumps(inferred, option=orjson.OPT_INDENT_2))
     elif not quiet:
-        common.echo(batches.text(inferred, verbose=verbose))
+        console.echo(batches.text(inferred, verbose=verbose))
     elif inferred["counts"].keys() - batches.GOOD:
         click.echo(batches.text(inferred, verbose=verbose), err=True)
 

@@ -1,88 +1,63 @@
-"""The commands around a project: init, schema, completion."""
+"""How commands get at the project: from an option, its files, or the working directory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from cosmos_jobs.errors import EngineError, UsageError
+from cosmos_jobs.config import project as projects
+from cosmos_jobs.errors import UsageError
+from cosmos_jobs.operations import WorkflowOperations
+
+CONNECT_TIMEOUT = "cosmos_jobs.connect_timeout_s"
+"""Where the context of a command has how long to try machines, if that was asked for."""
 
 
-@click.command("init")
-@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
-def init_command(folder: Path) -> None:
-    """Make a project that works at once.
+def operations(
+    project: Path | None,
+    paths: Sequence[str] = (),
+    *,
+    offline: bool = False,
+    asking: bool = True,
+) -> WorkflowOperations:
+    """Return the operations of the project in a folder, or around the working directory.
 
-    Writes cosmos-jobs.yaml, a first job file, the sample videos it uses and
-    a .gitignore. Files that are there already are left as they are.
-
-    \b
-    Example:
-      cosmos-jobs init my-project && cd my-project && cosmos-jobs apply
+    Outside of any project it is the one around the first of `paths`. Commands
+    that only read say `offline`: a shared state that is out of reach is the last copy.
+    Without `asking` it is so whenever there is one.
     """
-    from cosmos_jobs.config import scaffold
-
-    try:
-        made, kept = scaffold.write(folder)
-    except OSError as error:
-        raise UsageError(f"cannot write {error.filename or folder}: {error.strerror}") from error
-    for path in made:
-        click.echo(f"made {path}")
-    for path in kept:
-        click.echo(f"kept {path}, which was there")
-    there = "" if folder == Path() else f"cd {folder} && "
-    click.echo(f"Next step: {there}cosmos-jobs apply jobs/sunsets.yaml")
-
-
-@click.command("schema")
-@click.argument("kind", type=click.Choice(["job", "project", "engine", "events"]))
-@click.argument("name", required=False, metavar="[ENGINE]")
-def schema_command(kind: str, name: str | None) -> None:
-    """Print a JSON Schema (draft-07), for editors and tools.
-
-    \b
-    Examples:
-      cosmos-jobs schema job > job.schema.json
-      cosmos-jobs schema engine preview
-      cosmos-jobs schema events                of `apply --format json`
-    """
-    import orjson
-
-    from cosmos_jobs.config import schema
-
-    engines = schema.engines()
-    if kind == "engine" and name not in engines:
-        said = f"unknown engine `{name}`" if name else "which engine?"
-        raise UsageError(said, hint=f"one of {', '.join(engines)}")
-    if kind != "engine" and name:
-        raise UsageError(f"the {kind} schema has no part `{name}`")
-    document = schema.load(f"engines/{name}" if name else kind)
-    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+    # The shell's completion has no context.
+    context = click.get_current_context(silent=True)
+    root = project.resolve() if project else projects.find(_start(paths))
+    ops = WorkflowOperations(
+        projects.load(root),
+        lambda line: click.echo(line, err=True),
+        offline=offline,
+        asking=asking,
+        connect_timeout_s=context.meta.get(CONNECT_TIMEOUT) if context else None,
+    )
+    if context:
+        context.call_on_close(ops.close)
+    return ops
 
 
-@click.command("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion_command(shell: str) -> None:
-    """Print the completion script of a shell.
+def _start(paths: Sequence[str]) -> Path:
+    """Return where the search for the project begins: here, or at the first path elsewhere."""
+    places = (Path.cwd(), *(Path(path).resolve().parent for path in paths[:1]))
+    found = (place for place in places if (projects.find(place) / projects.FILE).is_file())
+    return next(found, places[0])
 
-    It completes commands, options, job files and the ids in the store.
 
-    \b
-    Examples:
-      cosmos-jobs completion bash >> ~/.bashrc
-      cosmos-jobs completion zsh >> ~/.zshrc
-      cosmos-jobs completion fish > ~/.config/fish/completions/cosmos-jobs.fish
-    """
-    from click.shell_completion import get_completion_class
-
-    root = click.get_current_context().find_root()
-    name = root.info_name or "cosmos-jobs"
-    made = get_completion_class(shell)
-    if made is None:
-        raise EngineError(f"no completion for {shell}")
-    variable = f"_{name.replace('-', '_').replace('.', '_')}_COMPLETE".upper()
-    try:
-        click.echo(made(root.command, {}, name, variable).source())
-    except RuntimeError as error:
-        raise UsageError(str(error)) from error
+def paths_or_jobs(paths: Sequence[str], ops: WorkflowOperations) -> tuple[str, ...]:
+    """Return the paths given, or the project's folder of job files."""
+    if paths:
+        return tuple(paths)
+    folder = ops.project.root / "jobs"
+    if not folder.is_dir():
+        raise UsageError(
+            "no job file was given, and there is no folder `jobs`",
+            hint="name one: jobs/sunsets.yaml, or begin with: cosmos-jobs init",
+        )
+    return (projects.shown(folder, Path.cwd()),)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from cosmos_jobs.cli import common
+from cosmos_jobs.cli import console, options
+from cosmos_jobs.cli.project import operations
+from cosmos_jobs.cli.views import state_file
+from cosmos_jobs.operations.state_file import read
 
 
 @click.group("state")
@@ -24,8 +27,8 @@ def state_command() -> None:
 
 
 @state_command.command("show")
-@common.format_option()
-@common.project_option
+@options.format_option()
+@options.project_option
 def _show(form: str, project: Path | None) -> None:
     """Say where the state is, how old it is, and who wrote it last.
 
@@ -33,15 +36,13 @@ def _show(form: str, project: Path | None) -> None:
     Example:
       cosmos-jobs state show --format json
     """
-    from cosmos_jobs.cli.views import states
-
-    facts = common.operations(project, offline=True).show_state()
-    common.echo(states.as_json(facts) if form == "json" else states.text(facts))
+    facts = operations(project, offline=True).show_state()
+    console.echo(state_file.as_json(facts) if form == "json" else state_file.text(facts))
 
 
 @state_command.command("pull")
 @click.option("--backup", is_flag=True, help="The one before the last write, or a bit older.")
-@common.project_option
+@options.project_option
 def _pull(backup: bool, project: Path | None) -> None:
     """Write the state file to stdout, as it is.
 
@@ -50,13 +51,13 @@ def _pull(backup: bool, project: Path | None) -> None:
       cosmos-jobs state pull > copy.json
       cosmos-jobs state pull --backup > old.json
     """
-    common.echo(common.operations(project).pull_state(backup=backup), nl=False)
+    console.echo(operations(project).pull_state(backup=backup), nl=False)
 
 
 @state_command.command("push")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
 @click.option("--force", is_flag=True, help="Also over another, a newer or a damaged state.")
-@common.project_option
+@options.project_option
 def _push(file: str, force: bool, project: Path | None) -> None:
     """Put a state file in the place of the state.
 
@@ -68,15 +69,13 @@ def _push(file: str, force: bool, project: Path | None) -> None:
       cosmos-jobs state push copy.json
       cosmos-jobs state push --force old.json
     """
-    from cosmos_jobs.operations import states
-
-    ops = common.operations(project)
-    serial = ops.push_state(states.read(file), file, force=force)
-    common.echo(f"{ops.store.file.name} has serial {serial} now.")
+    ops = operations(project)
+    serial = ops.push_state(read(file), file, force=force)
+    console.echo(f"{ops.store.file.name} has serial {serial} now.")
 
 
 @state_command.command("lock-info")
-@common.project_option
+@options.project_option
 def _lock_info(project: Path | None) -> None:
     """Say who is writing the state just now, and since when.
 
@@ -87,12 +86,12 @@ def _lock_info(project: Path | None) -> None:
     Example:
       cosmos-jobs state lock-info
     """
-    holder = common.operations(project).state_holder()
-    common.echo(f"Being written by {holder}." if holder else "Nobody is writing.")
+    holder = operations(project).state_holder()
+    console.echo(f"Being written by {holder}." if holder else "Nobody is writing.")
 
 
 @state_command.command("migrate")
-@common.project_option
+@options.project_option
 def _migrate(project: Path | None) -> None:
     """Move the local state to where `state` says.
 
@@ -102,4 +101,4 @@ def _migrate(project: Path | None) -> None:
     Example:
       cosmos-jobs state migrate
     """
-    common.operations(project).migrate_state()
+    operations(project).migrate_state()

@@ -13,7 +13,7 @@ from typing import Any
 
 from cosmos_jobs.config import mapping, target_rules, violations
 from cosmos_jobs.core import redaction
-from cosmos_jobs.core.batch import Setup
+from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S, Setup
 from cosmos_jobs.errors import EngineError, InvalidFiles, UsageError
 
 FILE = "cosmos-jobs.yaml"
@@ -88,8 +88,9 @@ class Target:
     machine; none means that its engines need none. A batch takes
     `gpus_per_batch` of them, and may take `run_timeout_s` for each of its runs,
     or, where that is None and their time can be estimated, `timeout_factor`
-    times the estimate. With `slurm` the machine hands batches to a cluster, and
-    `gpus` are those of one batch.
+    times the estimate. A machine that does not answer is tried for
+    `connect_timeout_s`, None where nothing says how long. With `slurm` the
+    machine hands batches to a cluster, and `gpus` are those of one batch.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Target:
     timeout_factor: float = TIMEOUT_FACTOR
     engines: Mapping[str, Installation] = field(default_factory=dict)
     slurm: Slurm | None = None
+    connect_timeout_s: float | None = None
 
     @property
     def executor(self) -> str:
@@ -132,6 +134,10 @@ class Target:
             message = f"the target `{self.name}` does not say where the checkout of {engine} is"
             raise EngineError(message, hint=hint)
         return found
+
+    def patience_s(self, otherwise: float = CONNECT_TIMEOUT_S) -> float:
+        """Return for how long a machine is tried that does not answer."""
+        return otherwise if self.connect_timeout_s is None else self.connect_timeout_s
 
     def python(self, engine: str) -> str:
         """Return the Python that runs an engine, on the machine or in the engine's image."""
@@ -208,6 +214,8 @@ class Project:
     state: SharedPlace = SharedPlace()
     published: SharedPlace = SharedPlace()
     """Where outputs are published; the setting `outputs`."""
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    """For how long an object store is tried that does not answer."""
 
     def named(self, target: str) -> Target:
         """Return a target; UsageError when the project has none of this name."""
@@ -217,6 +225,14 @@ class Project:
         every = f"the targets are {', '.join(self.targets)}"
         hint = f"did you mean `{near[0]}`?" if near else every
         raise UsageError(f"unknown target `{target}`", hint=hint)
+
+    def trying(self, connect_timeout_s: float) -> Project:
+        """Return the project where all that does not answer is tried for so long."""
+        targets = {
+            name: replace(each, connect_timeout_s=connect_timeout_s)
+            for name, each in self.targets.items()
+        }
+        return replace(self, targets=targets, connect_timeout_s=connect_timeout_s)
 
     @property
     def store(self) -> Path:
@@ -406,6 +422,7 @@ def _target(name: str, given: Mapping[str, Any], root: Path) -> Target:
         float(given.get("timeout_factor", TIMEOUT_FACTOR)),
         {engine: _installation(each or {}, base) for engine, each in engines.items()},
         slurm,
+        given.get("connect_timeout_s"),
     )
 
 

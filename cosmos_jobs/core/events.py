@@ -19,7 +19,7 @@ class Kind(StrEnum):
     LOG = "log"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
     """A batch in flight: the machine and GPUs that it is on, how many of its runs are made.
 

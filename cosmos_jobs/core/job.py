@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from cosmos_jobs.core.diagnostics import Locator, Where
@@ -250,6 +250,7 @@ class Selection:
     """
 
     paths: tuple[str, ...]
+    _: KW_ONLY
     target: str = ""
     only: tuple[str, ...] = ()
     force: bool = False

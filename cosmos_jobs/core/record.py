@@ -96,7 +96,7 @@ class Record:
         return self.attempts[-1] if self.attempts else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptRecord:
     """What the store knows about a prompt; `files` maps roles to paths as last seen.
 

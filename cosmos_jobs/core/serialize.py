@@ -101,13 +101,13 @@ def prompt_record(prompt_id: str, document: Document) -> PromptRecord:
     """Return the record of a prompt; KeyError or TypeError when it is none."""
     prompt = Prompt(prompt_id, document["text"], document["negative"], document["inputs"])
     return PromptRecord(
-        prompt,
-        document["name"],
-        document["video"],
-        document["files"],
-        document["frames"],
-        document.get("parent", ""),
-        document.get("enhancer", ""),
+        prompt=prompt,
+        name=document["name"],
+        video=document["video"],
+        files=document["files"],
+        frames=document["frames"],
+        parent=document.get("parent", ""),
+        enhancer=document.get("enhancer", ""),
     )
 
 

@@ -10,7 +10,7 @@ from cosmos_jobs.core.job import Enhanced
 from cosmos_jobs.core.record import PromptRecord, Record, State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateFacts:
     """Which state there is, and where; `written` is in seconds since 1970, None if not noted."""
 

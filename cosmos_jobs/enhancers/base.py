@@ -10,7 +10,7 @@ from typing import Protocol
 from cosmos_jobs.core.run import Scalar
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A prompt that is to be written in more detail, with an id of the caller's own.
 

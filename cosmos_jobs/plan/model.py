@@ -74,7 +74,7 @@ class Estimate:
     batches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """A plan with the jobs that it is for, the warnings of their files and its cost.
 
@@ -91,7 +91,7 @@ class Planned:
     refusals: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What came of an apply: the record of every desired run.
 

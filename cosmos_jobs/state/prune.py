@@ -62,11 +62,10 @@ async def remote(
     store: Store,
     targets: Sequence[Target],
     *,
-    connect_timeout_s: float,
     delete: bool,
 ) -> dict[str, Sequence[Swept]]:
     """Return, by machine, the batches and inputs that nobody needs; with `delete` they go."""
-    access = Access(lambda line: None, connect_timeout_s)
+    access = Access(lambda line: None)
     swept = {}
     for target in targets:
         for site in open_sites(project, target, access):

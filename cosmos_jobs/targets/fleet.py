@@ -55,10 +55,9 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How machines are reached: how long to try, and whom to tell of trouble on the way."""
+    """How machines are reached: whom to tell of trouble on the way."""
 
     say: Callable[[str], None]
-    connect_timeout_s: float
 
 
 def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, ...]:
@@ -99,7 +98,7 @@ def open_hosts(project: Project, target: Target, access: Access) -> tuple[Host, 
     return tuple(
         SSHHost(
             address,
-            connect_timeout_s=access.connect_timeout_s,
+            connect_timeout_s=target.patience_s(),
             say=access.say,
             identity=project.identity,
             locks=project.locks,

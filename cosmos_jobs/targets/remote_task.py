@@ -23,7 +23,7 @@ MAX_TRIES = 20
 _LAST_LINES = 3
 
 
-async def send(project: Project, errand: Errand, connect_timeout_s: float) -> str:
+async def send(project: Project, errand: Errand) -> str:
     """Do an errand on the first machine of its target that answers, and return its answer.
 
     What this or another client has begun of the same work is joined, what is
@@ -33,7 +33,7 @@ async def send(project: Project, errand: Errand, connect_timeout_s: float) -> st
     """
     target = project.named(errand.target)
     target.installed(errand.engine)
-    access = Access(lambda line: None, connect_timeout_s)
+    access = Access(lambda line: None)
     sites = open_sites(project, target, access)
     try:
         for number, site in enumerate(sites):

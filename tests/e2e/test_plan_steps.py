@@ -144,7 +144,9 @@ def stored(here: Shell, text: str) -> str:
     prompt = identity.prompt(text, "", {"color": file.sha256})
     where = {"color": str(path.relative_to(here.root))}
     here.operations().store.change(
-        lambda change: change.put_prompts([PromptRecord(prompt, text, "test", where, file.frames)])
+        lambda change: change.put_prompts(
+            [PromptRecord(prompt=prompt, name=text, video="test", files=where, frames=file.frames)]
+        )
     )
     return prompt.id
 

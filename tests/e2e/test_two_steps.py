@@ -369,7 +369,8 @@ def test_ten_thousand_prompts_stay_quick_and_readable(project: Project) -> None:
     prompts = [identity.prompt(f"pier {n}", "", first.prompt.inputs) for n in range(10_000)]
     ops.store.change(
         lambda change: change.put_prompts(
-            PromptRecord(each, f"pier-{n}", "a", first.files, 3) for n, each in enumerate(prompts)
+            PromptRecord(prompt=each, name=f"pier-{n}", video="a", files=first.files, frames=3)
+            for n, each in enumerate(prompts)
         )
     )
     ids = project.root / "ids.txt"

@@ -52,7 +52,7 @@ def site(tmp_path: Path) -> Site:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "cosmos-jobs.yaml").write_text("version: 1\n")
     project = load(tmp_path / "project")
-    (site,) = open_sites(project, project.targets["local"], Access(print, 1))
+    (site,) = open_sites(project, project.targets["local"], Access(print))
     return site
 
 
@@ -81,7 +81,7 @@ def collected(site: Site, engine: str, left: Mapping[str, bytes]) -> tuple[InFli
             seen = advance(seen, (await look(site, [seen]))[batch.id])
         collector = Collector(outputs)
         if seen.due:
-            prompts = PromptRecord(prompt, "pier", "a", {}, 1)
+            prompts = PromptRecord(prompt=prompt, name="pier", video="a", files={}, frames=1)
             seen = advance(seen, await collector.fetch(site, seen, record, prompts))
         for run_id in seen.outcomes:
             collector.keep_log(seen, run_id)

@@ -29,7 +29,7 @@ def ask(
 ) -> dict[str, Answer]:
     """Return the answers to prompts, by their texts."""
     given = {"model": "m", "base_url": server.url, "key": KEY, "retries": 0, **settings}
-    requests: Sequence[Request] = [Request(each, each, video=video) for each in texts]
+    requests: Sequence[Request] = [Request(id=each, text=each, video=video) for each in texts]
     return dict(OpenAIEnhancer(EnhancerSettings("llm", "openai", **given)).enhance(requests))
 
 
@@ -203,7 +203,7 @@ def test_without_a_key_nothing_is_asked_of_openai() -> None:
     enhancer = OpenAIEnhancer(settings)
 
     with pytest.raises(EngineError, match="OPENAI_API_KEY is not set"):
-        list(enhancer.enhance([Request("a", "a")]))
+        list(enhancer.enhance([Request(id="a", text="a")]))
 
 
 @pytest.mark.parametrize("key", ["sk-tést", "sk-test\n", "sk-\r\ntest", " sk-test", "sk-“test”"])

@@ -219,7 +219,13 @@ def test_a_run_has_one_place_and_no_other_run_takes_it(ops: WorkflowOperations) 
     first, second = made(ops), made(ops, video="clips/b")
     ops.store.change(
         lambda change: change.put_prompts(
-            PromptRecord(each.prompt, "same", each.video, each.files, each.frames)
+            PromptRecord(
+                prompt=each.prompt,
+                name="same",
+                video=each.video,
+                files=each.files,
+                frames=each.frames,
+            )
             for each in ops.list_prompts()
         )
     )
@@ -457,7 +463,8 @@ def test_thousands_of_prompts_are_enhanced_in_seconds(
     # One prompt of many videos in a job file has one name.
     ops.store.change(
         lambda change: change.put_prompts(
-            PromptRecord(each, "pier", "a", first.files, 3) for each in prompts
+            PromptRecord(prompt=each, name="pier", video="a", files=first.files, frames=3)
+            for each in prompts
         )
     )
 
@@ -594,7 +601,7 @@ def test_readers_see_whole_writes_while_threads_write(
     def write(number: int) -> None:
         for each in range(20):
             prompt = identity.prompt(f"{number} {each}", "", first.prompt.inputs)
-            put = [PromptRecord(prompt, "x", "a", first.files, 3)]
+            put = [PromptRecord(prompt=prompt, name="x", video="a", files=first.files, frames=3)]
             ops.store.change(partial(Transaction.put_prompts, prompts=put))
 
     def read() -> int:
@@ -625,7 +632,7 @@ def test_ten_thousand_prompts_are_planned_in_seconds(ops: WorkflowOperations) ->
     ]
     ops.store.change(
         lambda change: change.put_prompts(
-            PromptRecord(each, f"pier-{number}", "a", first.files, 3)
+            PromptRecord(prompt=each, name=f"pier-{number}", video="a", files=first.files, frames=3)
             for number, each in enumerate(prompts)
         )
     )

@@ -470,7 +470,7 @@ def test_the_machines_of_a_project_know_its_secrets(
     bench.submit("sh", "-c", "echo 'it is a plain word.'")
     bench.ended()
 
-    (site,) = open_sites(loaded, loaded.targets["here"], Access(print, 1))
+    (site,) = open_sites(loaded, loaded.targets["here"], Access(print))
     log, _ = asyncio.run(site.batches.log(BATCH.id, 0))
 
     assert log == b"it is ***.\n"

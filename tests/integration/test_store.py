@@ -22,11 +22,11 @@ from cosmos_jobs.state.backends.local import LocalFile
 from cosmos_jobs.state.store import FORMAT, REMEMBERED, Store, Transaction
 
 PROMPT = PromptRecord(
-    Prompt("ps_0000000000000001", "a pier", "cartoon", {"color": "0" * 64}),
-    "golden",
-    "pier",
-    {"color": "clips/pier/color.mp4"},
-    97,
+    prompt=Prompt("ps_0000000000000001", "a pier", "cartoon", {"color": "0" * 64}),
+    name="golden",
+    video="pier",
+    files={"color": "clips/pier/color.mp4"},
+    frames=97,
 )
 
 DOCUMENT = {

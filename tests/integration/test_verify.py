@@ -52,7 +52,17 @@ def record(ops: WorkflowOperations, seed: int, state: State = State.SUCCEEDED) -
     batch = Batch("ba_0123456789abcdef", "preview", "local", (run.id,), done=True)
 
     def put(change: Transaction) -> None:
-        change.put_prompts([PromptRecord(prompt, "golden", "a", {"color": "clips/a.mp4"}, 3)])
+        change.put_prompts(
+            [
+                PromptRecord(
+                    prompt=prompt,
+                    name="golden",
+                    video="a",
+                    files={"color": "clips/a.mp4"},
+                    frames=3,
+                )
+            ]
+        )
         change.put_runs([made])
         change.put_batches([batch])
 

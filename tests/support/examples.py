@@ -80,7 +80,9 @@ def snapshot(records: Iterable[Record], expansions: Iterable[Expansion] = ()) ->
     known = {each.run.id: each for each in records}
     states = {run_id: each.state for run_id, each in known.items()}
     prompts = {
-        source.prompt.id: PromptRecord(source.prompt, source.name, source.video, {}, 121)
+        source.prompt.id: PromptRecord(
+            prompt=source.prompt, name=source.name, video=source.video, files={}, frames=121
+        )
         for expansion in expansions
         for source in expansion.prompts.values()
     }
@@ -100,4 +102,12 @@ def planned(
     sources = {key: one for job in made for key, one in job.expansion.prompts.items()}
     changes = diff.diff(desired, sources, known or snapshot(()), force=force)
     selection = Selection(tuple(job.spec.path for job in made), force=force)
-    return Planned(selection, made, desired, changes, (), estimate or Estimate(), refusals)
+    return Planned(
+        selection=selection,
+        jobs=made,
+        desired=desired,
+        plan=changes,
+        warnings=(),
+        estimate=estimate or Estimate(),
+        refusals=refusals,
+    )

@@ -62,7 +62,9 @@ def project(
 def _prompt(source: Source) -> PromptRecord:
     paths = {role: str(each.path) for role, each in source.files.items()}
     frames = source.files["color"].frames
-    return PromptRecord(source.prompt, source.name, source.video, paths, frames)
+    return PromptRecord(
+        prompt=source.prompt, name=source.name, video=source.video, files=paths, frames=frames
+    )
 
 
 def frames(path: Path) -> int:

@@ -13,7 +13,7 @@ MAX_MANIFEST = 4 << 20
 AWAY = "all else goes on; a later apply or fetch publishes what is not published yet"
 
 
-def shelf(project: Project, say: Callable[[str], None], connect_timeout_s: float) -> Shelf | None:
+def shelf(project: Project, say: Callable[[str], None]) -> Shelf | None:
     """Return where a project's outputs are published; None when they are not."""
     if not project.published:
         return None
@@ -21,14 +21,14 @@ def shelf(project: Project, say: Callable[[str], None], connect_timeout_s: float
     if project.published.url:
         from cosmos_jobs.apply.remotes.s3 import ObjectShelf
 
-        return ObjectShelf(project.published.url, connect_timeout_s, say)
+        return ObjectShelf(project.published.url, project.connect_timeout_s, say)
     from cosmos_jobs.apply.remotes.host import RemoteShelf
     from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 
     target = project.targets[project.published.target]
     host = SSHHost(
         target.hosts[0],
-        connect_timeout_s=connect_timeout_s,
+        connect_timeout_s=target.patience_s(),
         say=say,
         identity=project.identity,
         locks=project.locks,

@@ -10,7 +10,7 @@ from typing import Any
 from click import style
 
 from cosmos_jobs.cli.views.diagnostics import visible
-from cosmos_jobs.cli.views.results import COLORS
+from cosmos_jobs.cli.views.outcome import COLORS
 from cosmos_jobs.core.record import PromptRecord
 
 SHOWN = 20

@@ -64,7 +64,9 @@ def _case(job: str, place: str, record: Record | None) -> Element:
     case = _element(job, place, _seconds(record))
     if record.state in FAILED:
         reason = record.reason or str(record.state)
-        _told(case, "failure", reason.splitlines()[0], f"{reason}\n{record.run.id}", record.state)
+        _told(
+            case, "failure", reason.splitlines()[0], f"{reason}\n{record.run.id}", what=record.state
+        )
     return case
 
 

@@ -13,8 +13,8 @@ import click
 
 from cosmos_jobs.checks.registry import BY_NAME, METRICS, Measured
 from cosmos_jobs.cli.views.diagnostics import visible
+from cosmos_jobs.cli.views.outcome import COLORS
 from cosmos_jobs.cli.views.plans import plural
-from cosmos_jobs.cli.views.results import COLORS
 from cosmos_jobs.core.events import Lane
 from cosmos_jobs.core.record import PromptRecord, Record, State
 from cosmos_jobs.core.run import RUN

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cosmos_jobs.config.project import FILE, Project
-from cosmos_jobs.core.batch import CONNECT_TIMEOUT_S
 from cosmos_jobs.errors import StoreError
 from cosmos_jobs.state.backends.base import StateFile
 from cosmos_jobs.state.backends.cache import Copied
@@ -23,33 +22,31 @@ def state_file(
     *,
     offline: bool = False,
     asking: bool = True,
-    connect_timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> StateFile:
     """Return the project's state file; `say` gets lines for people.
 
     With `offline` readers of a shared one that is out of reach get the last copy,
-    without `asking` in any case; others try for `connect_timeout_s`.
+    without `asking` in any case.
     """
     if not project.state:
         return _local(project)
     path = project.cache / COPY
-    timeout_s = OFFLINE_TIMEOUT_S if offline else connect_timeout_s
     told = say if offline else None
-    shared = Copied(_shared(project, say, timeout_s), path, told, asking=asking)
+    shared = Copied(_shared(project, say), path, told, asking=asking)
     return Moving(shared, project.store, say)
 
 
-def _shared(project: Project, say: Callable[[str], None], connect_timeout_s: float) -> StateFile:
+def _shared(project: Project, say: Callable[[str], None]) -> StateFile:
     # Either takes long to import, and most projects have a local state.
     if project.state.url:
         from cosmos_jobs.state.backends.s3 import ObjectFile
 
-        return ObjectFile(project.state.url, connect_timeout_s, say)
+        return ObjectFile(project.state.url, project.connect_timeout_s, say)
     from cosmos_jobs.state.backends.host import RemoteFile
     from cosmos_jobs.targets.hosts.ssh.host import SSHHost
 
     target = project.targets[project.state.target]
-    host = SSHHost(target.hosts[0], connect_timeout_s=connect_timeout_s, say=say)
+    host = SSHHost(target.hosts[0], connect_timeout_s=target.patience_s(), say=say)
     return RemoteFile(host, target.root, project.client)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cosmos_jobs.config.project import Project, Target
 from cosmos_jobs.errors import HostError, NoContact
@@ -38,7 +38,6 @@ async def examine(
     targets: Sequence[Target],
     *,
     accept_new_host_key: bool = False,
-    connect_timeout_s: float = CONNECT_TIMEOUT_S,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Examined, ...]:
     """Look at every machine of the targets, at all of them at once.
@@ -48,9 +47,12 @@ async def examine(
     known_hosts; one that has changed is refused all the same. `say` is told
     when contact is sought.
     """
-    access = Access(say, connect_timeout_s)
+    access = Access(say)
+    impatient = (
+        replace(each, connect_timeout_s=each.patience_s(CONNECT_TIMEOUT_S)) for each in targets
+    )
     machines = [
-        (target, host) for target in targets for host in open_hosts(project, target, access)
+        (target, host) for target in impatient for host in open_hosts(project, target, access)
     ]
     return tuple(
         await asyncio.gather(

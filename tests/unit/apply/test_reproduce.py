@@ -46,7 +46,13 @@ def made(how: str) -> str:
     files = {"image_context": "refs/look.jpg"}
     jobs = {"night": "calm/edges"}
     record = Record(run, jobs, State.SUCCEEDED, files=files)
-    known = PromptRecord(prompt, "calm", "pier", {"color": "inputs/pier/color.mp4"}, 121)
+    known = PromptRecord(
+        prompt=prompt,
+        name="calm",
+        video="pier",
+        files={"color": "inputs/pier/color.mp4"},
+        frames=121,
+    )
     target = Target(
         "h100", "/data/a root", gpus=("0", "1"), engines={"transfer2.5": INSTALLED[how]}
     )

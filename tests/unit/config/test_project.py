@@ -27,6 +27,7 @@ targets:
     price_per_gpu_hour: 2.49
     gpu: H100 PCIe
     run_timeout_s: 600
+    connect_timeout_s: 300
     timeout_factor: 3
     engines:
       preview: {venv: /opt/cosmos-jobs}
@@ -83,6 +84,7 @@ def test_every_key_of_a_target_is_read() -> None:
         price_per_gpu_hour=2.49,
         gpu="H100 PCIe",
         run_timeout_s=600,
+        connect_timeout_s=300,
         timeout_factor=3.0,
         engines={
             "preview": Installation("/opt/cosmos-jobs"),
@@ -96,6 +98,16 @@ def test_every_key_of_a_target_is_read() -> None:
         },
     )
     assert traits(made).slots == 4
+
+
+def test_a_machine_is_tried_as_long_as_its_target_says_unless_the_caller_says_otherwise() -> None:
+    loaded = parsed("{a: {connect_timeout_s: 300}, b: {}}")
+    hurried = loaded.trying(5)
+
+    assert [loaded.targets[name].patience_s() for name in "ab"] == [300, 60]
+    assert [loaded.targets[name].patience_s(otherwise=20) for name in "ab"] == [300, 20]
+    assert [each.patience_s() for each in hurried.targets.values()] == [5, 5, 5]
+    assert (loaded.connect_timeout_s, hurried.connect_timeout_s) == (60, 5)
 
 
 def test_without_a_file_there_is_this_machine(tmp_path: Path) -> None:
@@ -244,6 +256,7 @@ def test_secrets_are_taken_from_the_environment_by_the_name_in_braces() -> None:
         ("max_batch: 0", "out-of-range", "must be at least 1, not 0", "1 or more"),
         ("price_per_gpu_hour: 0", "out-of-range", "must be above 0, not 0", "more than 0"),
         ("run_timeout_s: 0", "out-of-range", "must be above 0, not 0", "more than 0"),
+        ("connect_timeout_s: 0", "out-of-range", "must be above 0, not 0", "more than 0"),
         ("timeout_factor: 1", "out-of-range", "must be above 1, not 1", "more than 1"),
         ("engines: {transfer25: {}}", "unknown-key", "unknown key `transfer25`", "`transfer2.5`"),
         (

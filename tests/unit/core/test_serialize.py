@@ -20,7 +20,13 @@ from tests.support.examples import PLAIN, expanded, parsed, record
 EXPANSION, _ = expanded(parsed(PLAIN + "params: {seed: [1, 2]}\n"))
 RECORDS = tuple(record(each, State.FAILED, "no", attempts=2) for each in EXPANSION.runs[:2])
 PROMPTS = tuple(
-    PromptRecord(each.prompt, each.name, each.video, {"color": "clips/it's.mp4"}, 121)
+    PromptRecord(
+        prompt=each.prompt,
+        name=each.name,
+        video=each.video,
+        files={"color": "clips/it's.mp4"},
+        frames=121,
+    )
     for each in EXPANSION.prompts.values()
 )
 BATCH = Batch("ba_1", "preview", "h100", tuple(each.run.id for each in RECORDS), host="gpu-1")
@@ -48,7 +54,9 @@ def test_a_machine_cannot_tell_of_what_leads_outside() -> None:
     run = identity.run(prompt.id, schema.contract("preview"), {"edge": 0.5}, {})
     batch = Batch("ba_0123456789abcdef", "preview", "h100", (run.id,))
     evil = Record(run, {"small": "../../x/1", "..": "a/b", "mine": "a/b"})
-    named = PromptRecord(prompt, "../x", "a", {"color": "clips/a.mp4"}, 121)
+    named = PromptRecord(
+        prompt=prompt, name="../x", video="a", files={"color": "clips/a.mp4"}, frames=121
+    )
 
     taken = untrusted.described(Described(batch, "ann@laptop", (evil,), (named,)), set())
 

@@ -206,7 +206,7 @@ def test_a_store_of_before_has_no_texts(tmp_path: Path) -> None:
 def test_children_of_a_prompt_and_names_are_found(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.json")
     prompt = identity.prompt("A pier", "", {"color": "a" * 64})
-    one = PromptRecord(prompt, "one", "pier", {}, 3)
+    one = PromptRecord(prompt=prompt, name="one", video="pier", files={}, frames=3)
     other = identity.prompt("A boat", "", {"color": "a" * 64})
     child = replace(one, prompt=other, name="two", parent=prompt.id, enhancer="template")
 

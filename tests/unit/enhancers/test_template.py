@@ -159,7 +159,7 @@ def test_every_phrase_is_a_cue_of_its_own_aspect(aspect: template._Aspect) -> No
 def test_the_enhancer_is_free_and_answers_each_request() -> None:
     one = template.TemplateEnhancer()
 
-    answers = dict(one.enhance([Request("a", "a car"), Request("b", "Пирс")]))
+    answers = dict(one.enhance([Request(id="a", text="a car"), Request(id="b", text="Пирс")]))
 
     assert one.is_free
     assert answers["a"].text.startswith("a car. ")

@@ -28,11 +28,11 @@ def store(expansion: Expansion) -> Snapshot:
     """Return the store after everything of an expansion was made."""
     prompts = {
         key: PromptRecord(
-            source.prompt,
-            source.name,
-            source.video,
-            {role: str(one.path) for role, one in source.files.items() if role != "run"},
-            121,
+            prompt=source.prompt,
+            name=source.name,
+            video=source.video,
+            files={role: str(one.path) for role, one in source.files.items() if role != "run"},
+            frames=121,
         )
         for key, source in expansion.prompts.items()
     }
@@ -226,7 +226,11 @@ def test_any_text_comes_back_as_it_was(words: str, negative: str) -> None:
     known = Snapshot(
         {run.id: Record(run, {}, State.SUCCEEDED)},
         {run.id: State.SUCCEEDED},
-        {prompt.id: PromptRecord(prompt, "p", "pier", {"color": "pier.mp4"}, 121)},
+        {
+            prompt.id: PromptRecord(
+                prompt=prompt, name="p", video="pier", files={"color": "pier.mp4"}, frames=121
+            )
+        },
         {},
     )
     if not prompt.text:

@@ -45,7 +45,9 @@ class Past:
 
     def __init__(self, engine: str = "transfer2.5", frames: int = FRAMES) -> None:
         self.engine = engine
-        prompt = PromptRecord(Prompt("ps_x", "", "", {}), "golden", "pier", {}, frames)
+        prompt = PromptRecord(
+            prompt=Prompt("ps_x", "", "", {}), name="golden", video="pier", files={}, frames=frames
+        )
         self.known = Snapshot({}, {}, {"ps_x": prompt}, {})
 
     def add(

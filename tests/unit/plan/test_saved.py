@@ -25,7 +25,9 @@ def moved(saved: Planned, now: Planned) -> list[str]:
 
 
 def test_a_saved_plan_knows_its_selection_and_its_runs() -> None:
-    selection = Selection(("a.yaml", "jobs"), "h100", ("golden",), force=True, preview=False)
+    selection = Selection(
+        ("a.yaml", "jobs"), target="h100", only=("golden",), force=True, preview=False
+    )
 
     saved = saved_plans.load(saved_plans.dump(replace(NOW, selection=selection)), "x.plan")
 

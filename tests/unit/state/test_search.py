@@ -10,7 +10,9 @@ from cosmos_jobs.state import search
 
 
 def prompt(text: str, name: str = "p") -> PromptRecord:
-    return PromptRecord(Prompt(f"ps_{text}", text, "", {}), name, "pier", {}, 121)
+    return PromptRecord(
+        prompt=Prompt(f"ps_{text}", text, "", {}), name=name, video="pier", files={}, frames=121
+    )
 
 
 def found(query: str, *texts: str) -> list[str]:
@@ -38,7 +40,9 @@ def test_no_character_has_a_meaning_of_its_own(query: str) -> None:
 
 def test_names_are_searched_and_negative_texts_are_not() -> None:
     named = prompt("A pier", "Storm-2")
-    other = PromptRecord(Prompt("ps_2", "A street", "storm", {}), "x", "pier", {}, 1)
+    other = PromptRecord(
+        prompt=Prompt("ps_2", "A street", "storm", {}), name="x", video="pier", files={}, frames=1
+    )
 
     assert search.matching([named, other], "storm-2") == (named,)
     assert search.matching([named, other], "storm") == (named,)

@@ -16,7 +16,9 @@ from cosmos_jobs.state import untrusted
 
 PROMPT = identity.prompt("A pier", "", {"color": "0" * 64})
 RUN = identity.run(PROMPT.id, schema.contract("preview"), {"edge": 0.5}, {})
-RECORD = PromptRecord(PROMPT, "pier", "a", {"color": "clips/a.mp4"}, 121)
+RECORD = PromptRecord(
+    prompt=PROMPT, name="pier", video="a", files={"color": "clips/a.mp4"}, frames=121
+)
 DIGEST = "f" * 64
 
 Document = dict[str, Any]

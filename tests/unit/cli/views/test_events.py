@@ -25,7 +25,17 @@ from tests.unit.cli.views.test_plans import mixed, several
 
 VALID = Draft7Validator(schema.load("events"))
 RUN = "rs_0123456789abcdef"
-LANE = Lane("ba_1", "gpu", "gpu-1", "0", 1, 4, 5.0, "", "step 3 of 35")
+LANE = Lane(
+    batch="ba_1",
+    target="gpu",
+    host="gpu-1",
+    gpu="0",
+    done=1,
+    runs=4,
+    started=5.0,
+    waits_for="",
+    tail="step 3 of 35",
+)
 SECRET = "hf_abcdefghijklmnopqrstuvwx"
 
 
@@ -51,7 +61,7 @@ def applied(*states: tuple[State, str], plan: Planned | None = None) -> Applied:
     made = plan or planned([parsed(PLAIN + "params: {seed: [1, 2, 3]}\n")])
     records = [record(each, *state) for each, state in zip(made.desired, states, strict=False)]
     started = frozenset(each.run.id for each in records)
-    return Applied(made, started, frozenset(), tuple(records))
+    return Applied(planned=made, started=started, awaited=frozenset(), records=tuple(records))
 
 
 def test_the_schema_is_draft_07_and_refuses_what_is_no_event() -> None:

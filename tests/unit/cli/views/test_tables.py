@@ -16,7 +16,13 @@ FIRST, SECOND = runs(PLAIN)
 
 
 def prompt(text: str, name: str = "golden") -> PromptRecord:
-    return PromptRecord(Prompt("ps_0123456789abcdef", text, "", {}), name, "pier", {}, 121)
+    return PromptRecord(
+        prompt=Prompt("ps_0123456789abcdef", text, "", {}),
+        name=name,
+        video="pier",
+        files={},
+        frames=121,
+    )
 
 
 def test_runs_are_a_line_each() -> None:
@@ -86,7 +92,17 @@ def test_a_run_of_two_jobs_names_both() -> None:
 
 
 def test_batches_that_no_machine_has_yet_are_one_line_a_target() -> None:
-    on = Lane("ba_0123456789abcdef", "gpu", "gpu-1", "0", 1, 4, 1e9, "", "")
+    on = Lane(
+        batch="ba_0123456789abcdef",
+        target="gpu",
+        host="gpu-1",
+        gpu="0",
+        done=1,
+        runs=4,
+        started=1e9,
+        waits_for="",
+        tail="",
+    )
     waits = replace(on, host="", gpu="", done=0, started=None, waits_for="no answer")
     other = replace(waits, target="h100", batch="ba_fedcba9876543210", waits_for="")
 
@@ -102,7 +118,17 @@ def test_batches_that_no_machine_has_yet_are_one_line_a_target() -> None:
 
 
 def test_lanes_fit_80_columns_without_their_reason() -> None:
-    lane = Lane("ba_0123456789abcdef", "gpu", "gpu-node-1", "0", 1, 4, 1e9, "", "")
+    lane = Lane(
+        batch="ba_0123456789abcdef",
+        target="gpu",
+        host="gpu-node-1",
+        gpu="0",
+        done=1,
+        runs=4,
+        started=1e9,
+        waits_for="",
+        tail="",
+    )
 
     (head, _) = tables.lanes([lane]).splitlines()
 

@@ -6,20 +6,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cosmos_jobs import cli
-from cosmos_jobs.cli import common
+from cosmos_jobs.cli import console
+from cosmos_jobs.cli.views import junit
+from cosmos_jobs.cli.views.events import Stream
+from cosmos_jobs.config.project import environment_secrets
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.core.record import Record
 from cosmos_jobs.errors import CosmosJobsError, HostError, InvalidFiles
 from cosmos_jobs.plan.model import Applied, Followed
-
-if TYPE_CHECKING:
-    from cosmos_jobs.cli.views.events import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +43,12 @@ class Report:
 
     def applied(self, applied: Applied) -> None:
         """Tell what came of an apply."""
-        from cosmos_jobs.cli.views import junit
-
         if self.stream:
             self.stream.applied(applied)
         self._write(junit.applied(applied) if self.junit else b"")
 
     def followed(self, done: Followed) -> None:
         """Tell what became of runs in flight."""
-        from cosmos_jobs.cli.views import junit
-
         if self.stream:
             self.stream.followed(done)
         self._write(junit.followed(done) if self.junit else b"")
@@ -66,8 +61,6 @@ class Report:
 
     def failed(self, verdict: Verdict) -> None:
         """Tell why a command has ended early."""
-        from cosmos_jobs.cli.views import junit
-
         if self.stream:
             self.stream.error(verdict.message, verdict.hint, verdict.exit_code, verdict.problems)
         if not self.written:
@@ -101,10 +94,7 @@ def reporting(form: str, junit: Path | None = None) -> Iterator[Report]:
 
 
 def _stream() -> Stream:
-    from cosmos_jobs.cli.views.events import Stream
-    from cosmos_jobs.config.project import environment_secrets
-
-    return Stream(common.echo, secrets=environment_secrets())
+    return Stream(console.echo, secrets=environment_secrets())
 
 
 def _masked(verdict: Verdict) -> Verdict:

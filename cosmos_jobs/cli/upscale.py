@@ -1,4 +1,4 @@
-"""The commands that make runs without a job file: upscale."""
+"""The command upscale."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from pathlib import Path
 
 import click
 
-from cosmos_jobs.cli import common
-from cosmos_jobs.cli.jobs import Options, carry_out, show
+from cosmos_jobs.apply.options import DEFAULTS
+from cosmos_jobs.cli import completion, options
+from cosmos_jobs.cli.apply import Telling, carry_out
+from cosmos_jobs.cli.plan import show
+from cosmos_jobs.cli.project import operations
 from cosmos_jobs.cli.views import plans
 from cosmos_jobs.jobs import upscale
 from cosmos_jobs.plan.model import STARTS, Action
 
 
 @click.command("upscale")
-@click.argument("sources", metavar="rs_…|VIDEO...", nargs=-1, shell_complete=common.complete_ids)
+@click.argument(
+    "sources", metavar="rs_…|VIDEO...", nargs=-1, shell_complete=completion.complete_ids
+)
 @click.option(
     "--weight",
     type=click.FloatRange(0, 1),
@@ -30,11 +35,11 @@ from cosmos_jobs.plan.model import STARTS, Action
 )
 @click.option("--target", metavar="NAME", default="", help="Run on this target.")
 @click.option("--force", is_flag=True, help="Make again what is made.")
-@common.connecting()
+@options.connecting()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-@common.project_option
-@common.verbosity
+@options.project_option
+@options.verbosity
 def upscale_command(
     sources: tuple[str, ...],
     weight: float,
@@ -42,7 +47,6 @@ def upscale_command(
     engine: str | None,
     target: str,
     force: bool,
-    connect_timeout: float,
     yes: bool,
     dry_run: bool,
     project: Path | None,
@@ -64,15 +68,14 @@ def upscale_command(
     if not sources:
         click.echo(click.get_current_context().get_help())
         return
-    ops = common.operations(project, connect_timeout=connect_timeout)
+    ops = operations(project)
     planned = ops.upscale(
         sources, weight=weight, words=words, engine=engine or "", target=target, force=force
     )
     if dry_run:
         show(planned, "text", quiet=quiet, verbose=verbose)
         return
-    options = Options(connect_timeout_s=connect_timeout, yes=yes)
-    carry_out(ops, planned, options, quiet=quiet, verbose=verbose)
+    carry_out(ops, planned, DEFAULTS, Telling(yes=yes, quiet=quiet, verbose=verbose))
     if not quiet and not plans.count(planned, Action.WAIT, *STARTS):
         for each in planned.desired:
             click.echo(str(ops.outputs.video(ops.get_run(each.run.id))))

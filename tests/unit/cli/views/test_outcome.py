@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click import unstyle
 
-from cosmos_jobs.cli.views import results
+from cosmos_jobs.cli.views import outcome
 from cosmos_jobs.cli.views.progress import Hashing, Tally, lanes
 from cosmos_jobs.core.events import Event, Kind
 from cosmos_jobs.core.record import Attempt, PromptRecord, Record, State
@@ -26,11 +26,11 @@ def applied(*states: tuple[State, str], started: int = 40) -> Applied:
     pairs = zip(now.desired, states, strict=False)
     records = tuple(record(each, *state) for each, state in pairs)
     begun = frozenset(each.run.id for each in records[:started])
-    return Applied(now, begun, frozenset(), records)
+    return Applied(planned=now, started=begun, awaited=frozenset(), records=records)
 
 
 def text(applied: Applied) -> str:
-    return unstyle(results.text(applied, ROOT))
+    return unstyle(outcome.text(applied, ROOT))
 
 
 DONE = (State.SUCCEEDED, "")
@@ -82,19 +82,25 @@ def test_a_run_that_did_not_succeed_is_never_called_a_success(state: State) -> N
 def test_many_failures_are_shortened() -> None:
     said = text(applied(*[(State.FAILED, "no")] * 40))
 
-    assert said.count("failed  x/") == results.SHOWN
+    assert said.count("failed  x/") == outcome.SHOWN
     assert "… and 20 more: cosmos-jobs list runs --status failed" in said
 
 
 def test_no_text_of_an_engine_controls_the_terminal() -> None:
     evil = "\x1b[2J\x1b]0;title\x07 \u202e"
     now = applied((State.FAILED, evil))
-    prompt = PromptRecord(Prompt("ps_1", evil, evil, {}), "golden", "pier", {"color": evil}, 9)
+    prompt = PromptRecord(
+        prompt=Prompt("ps_1", evil, evil, {}),
+        name="golden",
+        video="pier",
+        files={"color": evil},
+        frames=9,
+    )
 
     shown = [
         text(now),
-        unstyle(results.run(now.records[0], prompt, Path("v.mp4"), {})),
-        unstyle(results.prompt(prompt, 1)),
+        unstyle(outcome.run(now.records[0], prompt, Path("v.mp4"), {})),
+        unstyle(outcome.prompt(prompt, 1)),
     ]
 
     assert all(char.isprintable() or char == "\n" for each in shown for char in each)
@@ -104,14 +110,20 @@ def test_no_text_of_an_engine_controls_the_terminal() -> None:
 
 
 def shown(record: Record, prompt: PromptRecord | None = None) -> list[str]:
-    return unstyle(results.run(record, prompt, Path("outputs/video.mp4"), {})).splitlines()
+    return unstyle(outcome.run(record, prompt, Path("outputs/video.mp4"), {})).splitlines()
 
 
 def test_a_run_is_shown_with_all_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     now = applied(DONE).records[0]
     attempt = Attempt("ba_1", "local", State.FAILED, reason="no")
-    prompt = PromptRecord(Prompt(now.run.prompt_id, "A pier\nat dusk", "", {}), "g", "p", {}, 9)
-    monkeypatch.setattr(results, "moment", lambda seconds: f"at {seconds:g}")
+    prompt = PromptRecord(
+        prompt=Prompt(now.run.prompt_id, "A pier\nat dusk", "", {}),
+        name="g",
+        video="p",
+        files={},
+        frames=9,
+    )
+    monkeypatch.setattr(outcome, "moment", lambda seconds: f"at {seconds:g}")
 
     lines = shown(replace(now, attempts=(attempt, *now.attempts)), prompt)
 
@@ -148,9 +160,11 @@ def test_a_run_without_a_video_shows_none() -> None:
 
 def test_a_prompt_is_shown_with_all_that_is_known() -> None:
     prompt = Prompt("ps_1", "A pier", "cartoon", {})
-    record = PromptRecord(prompt, "golden", "pier", {"color": "inputs/color.mp4"}, 121)
+    record = PromptRecord(
+        prompt=prompt, name="golden", video="pier", files={"color": "inputs/color.mp4"}, frames=121
+    )
 
-    assert unstyle(results.prompt(record, 8)).splitlines() == [
+    assert unstyle(outcome.prompt(record, 8)).splitlines() == [
         "prompt       ps_1",
         "name         golden",
         "text         A pier",
@@ -247,7 +261,7 @@ def test_elsewhere_than_on_a_terminal_a_failure_is_a_line(
 def test_what_was_followed_is_retried_with_another_command() -> None:
     done = Followed(applied((State.FAILED, "")).records, (), ())
 
-    assert "Retry: cosmos-jobs retry; look" in unstyle(results.followed(done, ROOT))
+    assert "Retry: cosmos-jobs retry; look" in unstyle(outcome.followed(done, ROOT))
 
 
 def test_hashing_is_shown_only_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,8 @@ def test_a_script_by_hand_asks_a_cluster_for_what_a_batch_gets() -> None:
 
 
 def test_what_an_executor_is_like_is_told_without_asyncio() -> None:
-    code = "import sys; from cosmos_jobs import executors; sys.exit('asyncio' in sys.modules)"
+    code = (
+        "import sys; from cosmos_jobs.targets import executors; sys.exit('asyncio' in sys.modules)"
+    )
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import click
 
-from cosmos_jobs.cli import common
-from cosmos_jobs.cli.records import run_document, write_json
+from cosmos_jobs.cli import completion, console, options
+from cosmos_jobs.cli.project import operations
 from cosmos_jobs.cli.views import spreadsheet, tables
+from cosmos_jobs.cli.views.documents import run_document
 from cosmos_jobs.cli.views.progress import counting
 
 
 @click.command("evaluate")
-@common.names
-@common.format_option(common.FORMATS_WITH_CSV)
-@common.project_option
+@options.names
+@options.format_option(options.FORMATS_WITH_CSV)
+@options.project_option
 def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) -> None:
     """Measure videos: how well they keep to their input.
 
@@ -32,11 +33,13 @@ def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) ->
       cosmos-jobs evaluate rs_3f2a --format json
       cosmos-jobs evaluate --format csv > all.csv
     """
-    ops = common.operations(project, offline=True)
-    with counting("measured") if sys.stderr.isatty() else common.silent() as tell:
+    ops = operations(project, offline=True)
+    with counting("measured") if sys.stderr.isatty() else console.silent() as tell:
         records, measured = ops.evaluate(names, tell)
     if form == "json":
-        write_json([run_document(each, ops.outputs.video(each), measured) for each in records])
+        console.write_json(
+            [run_document(each, ops.outputs.video(each), measured) for each in records]
+        )
     elif form == "csv":
         click.echo(spreadsheet.runs(records, measured), nl=False)
     elif records:
@@ -46,11 +49,11 @@ def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) ->
 
 
 @click.command("report")
-@click.argument("job", metavar="JOB|FILE", shell_complete=common.complete_job_files)
+@click.argument("job", metavar="JOB|FILE", shell_complete=completion.complete_job_files)
 @click.option("-o", "--out", metavar="DIR", default="", help="Write to this folder.")
 @click.option("--open", "opening", is_flag=True, help="Show the page in the browser.")
 @click.option("--embed", is_flag=True, help="One file for all, with small previews in it.")
-@common.project_option
+@options.project_option
 def report_command(job: str, out: str, opening: bool, embed: bool, project: Path | None) -> None:
     """Write a page to look at a job's videos, in step.
 
@@ -66,7 +69,7 @@ def report_command(job: str, out: str, opening: bool, embed: bool, project: Path
       cosmos-jobs report jobs/sunsets.yaml -o public
       cosmos-jobs report sunsets --embed -o to-send
     """
-    ops = common.operations(project, (job,), offline=True)
+    ops = operations(project, (job,), offline=True)
     page = ops.report(job, out, embed=embed)
     click.echo(str(page))
     if opening and click.launch(page.resolve().as_uri()):

@@ -84,7 +84,7 @@ def _save(ops: WorkflowOperations, planned: Planned, out: Path) -> None:
     root, chosen = ops.project.root, planned.selection.paths
     if planned.selection.since is not None:
         # What differs from a ref is another thing once that has moved on.
-        chosen = tuple(job.spec.path for job in planned.jobs)
+        chosen = tuple(job.file for job in planned.jobs)
     paths = (os.path.relpath(located(path, root), root) for path in chosen)
     selection = replace(planned.selection, paths=tuple(paths), since=None)
     try:

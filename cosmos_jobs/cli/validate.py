@@ -62,9 +62,7 @@ def validate_command(
                 if since is not None and not jobs and not problems:
                     click.echo(f"no job file differs from {since}")
                 for job in jobs:
-                    click.echo(
-                        f"{job.spec.path}: ok, {plans.plural(len(job.expansion.runs), 'run')}"
-                    )
+                    click.echo(f"{job.file}: ok, {plans.plural(len(job.expansion.runs), 'run')}")
     if wrong:
         click.echo(f"{diagnostics.counted(problems)}", err=True)
         click.get_current_context().exit(3)

@@ -167,6 +167,19 @@ class Document:
         )
 
 
+class Values(Document):
+    """Plain values that stand in no text, as those of a command line: problems have no place."""
+
+    def __init__(self, value: Value = None, path: str = "command line") -> None:
+        super().__init__(path, "")
+        self._value = value
+
+    @property
+    def value(self) -> Value:
+        """The values."""
+        return self._value
+
+
 def too_many_problems(path: str, severity: Severity = Severity.ERROR) -> Diagnostic:
     """Return the diagnostic that ends a list of MAX_PROBLEMS."""
     message = f"more than {MAX_PROBLEMS:,} problems; the others are not shown"

@@ -7,7 +7,7 @@ first try.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from cosmos_jobs.config import schema, violations, yaml
@@ -27,20 +27,20 @@ def read(
     meaning of the rest can be judged too.
     """
     document, problems = yaml.read(data, path)
-    value, found = shaped(document, problems, schema_name)
+    value, found = shaped(document, problems, schema.load(schema_name))
     return value, document, settled(found)
 
 
 def shaped(
-    document: Document, problems: Sequence[Diagnostic], schema_name: str
+    document: Document, problems: Sequence[Diagnostic], rules: Mapping[str, Any]
 ) -> tuple[_Values | None, list[Diagnostic]]:
-    """Return what of the document has the right shape, and its problems so far."""
+    """Return what of the document has the shape of `rules`, a schema, and its problems so far."""
     value = document.value
     if not isinstance(value, dict):
         return None, list(problems) or [_not_a_mapping(document, value)]
     if wrong_version := _wrong_version(document, value):
         return None, [wrong_version]
-    faults = violations.faults(value, schema.load(schema_name), document)
+    faults = violations.faults(value, rules, document)
     found = list(problems)
     if len(faults) + len(found) >= MAX_PROBLEMS:
         found += [one.diagnostic for one in faults]

@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -57,6 +57,7 @@ class Installation:
     path: str = ""
     container: Container | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    _: KW_ONLY
     driver: str = WARM
     idle_s: int = IDLE_S
 
@@ -73,6 +74,7 @@ class Slurm:
     account: str = ""
     gres: str = ""
     time: str = ""
+    _: KW_ONLY
     mem: str = ""
     cpus: int | None = None
     array_limit: int = ARRAY_LIMIT
@@ -97,6 +99,7 @@ class Target:
     root: str
     hosts: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    _: KW_ONLY
     gpus_per_batch: int = 1
     max_batch: int = MAX_BATCH
     price_per_gpu_hour: float | None = None
@@ -168,6 +171,7 @@ class EnhancerSettings:
 
     name: str
     kind: str
+    _: KW_ONLY
     model: str = ""
     base_url: str = ""
     key: str = field(default="", repr=False)
@@ -206,6 +210,7 @@ class Project:
     """
 
     root: Path
+    _: KW_ONLY
     engine: str = ENGINE
     target: str = target_rules.LOCAL
     targets: Mapping[str, Target] = field(default_factory=dict)
@@ -381,13 +386,13 @@ def parse(data: bytes, root: Path) -> Project:
     made = {name: _target(name, each or {}, root) for name, each in written.items()}
     return Project(
         root,
-        settings.get("engine", ENGINE),
-        target,
-        made,
-        settings.get("enhancer", ENHANCER),
-        {name: _enhancer(name, each or {}) for name, each in enhancers.items()},
-        SharedPlace(**state),
-        SharedPlace(**published),
+        engine=settings.get("engine", ENGINE),
+        target=target,
+        targets=made,
+        enhancer=settings.get("enhancer", ENHANCER),
+        enhancers={name: _enhancer(name, each or {}) for name, each in enhancers.items()},
+        state=SharedPlace(**state),
+        published=SharedPlace(**published),
     )
 
 
@@ -412,17 +417,17 @@ def _target(name: str, given: Mapping[str, Any], root: Path) -> Target:
     return Target(
         name,
         _placed(folder, base),
-        hosts,
-        gpus,
-        max(1, len(gpus)) if slurm else int(given.get("gpus_per_batch", 1)),
-        int(given.get("max_batch", MAX_BATCH)),
-        given.get("price_per_gpu_hour"),
-        given.get("gpu", ""),
-        given.get("run_timeout_s"),
-        float(given.get("timeout_factor", TIMEOUT_FACTOR)),
-        {engine: _installation(each or {}, base) for engine, each in engines.items()},
-        slurm,
-        given.get("connect_timeout_s"),
+        hosts=hosts,
+        gpus=gpus,
+        gpus_per_batch=max(1, len(gpus)) if slurm else int(given.get("gpus_per_batch", 1)),
+        max_batch=int(given.get("max_batch", MAX_BATCH)),
+        price_per_gpu_hour=given.get("price_per_gpu_hour"),
+        gpu=given.get("gpu", ""),
+        run_timeout_s=given.get("run_timeout_s"),
+        timeout_factor=float(given.get("timeout_factor", TIMEOUT_FACTOR)),
+        engines={engine: _installation(each or {}, base) for engine, each in engines.items()},
+        slurm=slurm,
+        connect_timeout_s=given.get("connect_timeout_s"),
     )
 
 
@@ -440,10 +445,10 @@ def _installation(given: Mapping[str, Any], base: Path | None) -> Installation:
     return Installation(
         _placed(given.get("venv", ""), base),
         _placed(given.get("path", ""), base),
-        container,
-        {**given.get("env", {}), **docker.get("env", {})},
-        given.get("driver", WARM),
-        int(given.get("idle_s", IDLE_S)),
+        container=container,
+        env={**given.get("env", {}), **docker.get("env", {})},
+        driver=given.get("driver", WARM),
+        idle_s=int(given.get("idle_s", IDLE_S)),
     )
 
 

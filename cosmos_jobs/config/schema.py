@@ -108,7 +108,7 @@ def contract(engine: str) -> Contract:
     schemas: Mapping[str, Mapping[str, Any]] = schema["properties"]
     defaults = {name: one["default"] for name, one in schemas.items()}
     images = schema.get("x-images", False)
-    return Contract(engine, schema["x-contract"], defaults, schemas, images)
+    return Contract(engine, schema["x-contract"], defaults, schemas, images=images)
 
 
 # --- parameters ---------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def unknown_parameter(
 
 
 def unknown_control(
-    key: str, control: str, contract: Contract, at: Where, locator: Locator
+    key: str, control: str, contract: Contract, *, at: Where, locator: Locator
 ) -> Diagnostic | None:
     """Return the diagnostic when `key` of `params` is not for `control`; `at` ends in that."""
     known = controls(key, contract)

@@ -200,7 +200,7 @@ def _same(value: object, other: object) -> bool:
 
 
 def parameter_problem(
-    value: Scalar, name: str, contract: Contract, at: Where, locator: Locator
+    value: Scalar, name: str, contract: Contract, *, at: Where, locator: Locator
 ) -> Diagnostic | None:
     """Return the diagnostic when `value`, normalised, is not valid for the parameter `name`."""
     schema = contract.schemas[name]

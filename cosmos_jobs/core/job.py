@@ -258,10 +258,28 @@ class Selection:
     since: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job file that holds: what it says, and what it asks for on which target."""
+    """Runs that are wanted together on one target: those of a job file, or of a command.
 
-    spec: JobSpec
+    `spec` is what the file says, None where there is none. Without one the runs
+    may stand under no `name`; `title` is what people know the job by then.
+    """
+
+    name: str
     target: str
+    engines: tuple[str, ...]
     expansion: Expansion
+    limits: Limits = Limits()
+    spec: JobSpec | None = None
+    title: str = ""
+
+    @property
+    def file(self) -> str:
+        """The job file as the user named it; empty where there is none."""
+        return self.spec.path if self.spec else ""
+
+    @property
+    def shown(self) -> str:
+        """What a plan calls the job: its file, else its title or name."""
+        return self.file or self.title or self.name

@@ -1,27 +1,26 @@
-"""Prompts and jobs that no file asks for: made from the command line."""
+"""Prompts and jobs that no file asks for: inferences of prompts, and runs as the store has them."""
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cosmos_jobs.artifacts import digests
-from cosmos_jobs.artifacts.outputs import Outputs
-from cosmos_jobs.config import schema, yaml
-from cosmos_jobs.config.project import ENGINE, Project
+from cosmos_jobs.config import schema
+from cosmos_jobs.config.document import Values
+from cosmos_jobs.config.project import Project
 from cosmos_jobs.core import identity, naming
-from cosmos_jobs.core.diagnostics import Diagnostic, Severity, Unusable
-from cosmos_jobs.core.job import Desired, Expansion, Job, JobSpec, Limits, Source, VideoSource
+from cosmos_jobs.core.diagnostics import Diagnostic, Severity
+from cosmos_jobs.core.job import Desired, Expansion, Job, Source, VideoSource
 from cosmos_jobs.core.placeholders import BadText, checked
-from cosmos_jobs.core.record import PromptRecord, Record, State
-from cosmos_jobs.core.run import IMAGE_SUFFIXES, ROLES, RUN, InputFile, Prompt, Run, Scalar
+from cosmos_jobs.core.record import PromptRecord, Record
+from cosmos_jobs.core.run import IMAGE_SUFFIXES, ROLES, RUN, InputFile, Scalar
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.jobs import arguments, inputs, load, notes, upscale
-
-PLACE = "upscaled"
+from cosmos_jobs.jobs import arguments, inputs, load, notes
+from cosmos_jobs.jobs.arguments import Arguments
 
 INFERENCE = "inference"
 """The job that the videos of prompts stand under; no job file may have its name."""
@@ -51,11 +50,11 @@ def prompt(
     name = named.stem if is_file and named.stem not in ROLES else ""
     name = name or (named.parent if is_file else named.resolve()).name or "video"
     cache = digests.Digests(project.cache / "digests.json", progress=hashing)
-    wanted = replace(_spec("", project.engine, project.target), videos={name: given})
-    read, problems = inputs.resolve(wanted, project.root, cache)
+    reading = inputs.Reading(project.root, Values(), cache)
+    videos = reading.videos({name: given})
     cache.save()
-    arguments.refuse(problems)
-    files = read.videos[name]
+    arguments.refuse(reading.problems)
+    files = videos[name]
     made = identity.prompt(words, without, {role: one.sha256 for role, one in files.items()})
     return Source(made, "", name, files)
 
@@ -96,7 +95,7 @@ def _found(given: str, root: Path) -> str:
 class Inference:
     """Makes a job of the videos of prompts, all with the same weights and parameters.
 
-    `spec` has these; the runs stand under the job's name, so that people find
+    `given` are these; the runs stand under the job's `name`, so that people find
     them in `outputs/<job>/<prompt>/<label>.mp4`.
     """
 
@@ -104,16 +103,16 @@ class Inference:
         self,
         project: Project,
         known: Snapshot,
-        spec: JobSpec,
-        job: str,
+        given: Arguments,
+        name: str,
+        *,
         hashing: digests.Progress | None = None,
     ) -> None:
         self._project = project
         self._known = known
-        # As on any command line a path may be one from the working directory, too.
-        files = tuple(replace(one, path=_found(one.path, project.root)) for one in spec.files)
-        self._spec = replace(spec, path="", name=job, files=files)
-        self._contract = schema.contract(spec.engine)
+        self._given = given
+        self._name = name
+        self._contract = schema.contract(given.engine)
         self._digests = digests.Digests(project.cache / "digests.json", progress=hashing)
 
     def job(
@@ -124,23 +123,28 @@ class Inference:
         Raises UsageError for files of parameters that are no such files, and
         with what the engine refuses.
         """
-        read, problems = inputs.resolve(self._spec, self._project.root, self._digests)
-        arguments.refuse(problems)
-        params = {name: values[0] for name, values in self._spec.params.items()}
-        files = {
-            one.parameter: read.files[one.path]
-            for one in self._spec.files
-            if params.get(one.parameter) is not None
-        }
-        params |= {name: one.sha256 for name, one in files.items()}
+        files = self._files()
+        params = {**self._given.params, **{name: one.sha256 for name, one in files.items()}}
         sources = {each.prompt.id: each for each in self._looked_at(prompts)}
         self._digests.save()
         self._refuse_images(sources.values())
         expansion = Expansion(sources, tuple(self._runs(sources.values(), params, files)))
-        noted = tuple(notes.noted(self._spec, expansion))
+        noted = tuple(notes.noted(None, expansion))
         arguments.refuse(noted)
-        told = (*problems, *noted, *self._changed(sources.values()))
-        return Job(self._spec, target, expansion), arguments.plain(told)
+        job = Job(
+            name=self._name, target=target, engines=(self._given.engine,), expansion=expansion
+        )
+        return job, (*noted, *self._changed(sources.values()))
+
+    def _files(self) -> dict[str, InputFile]:
+        """Return the files that are values of parameters; UsageError for what is none."""
+        root = self._project.root
+        # As on any command line a path may be one from the working directory, too.
+        given = [replace(one, path=_found(one.path, root)) for one in self._given.files]
+        reading = inputs.Reading(root, Values(), self._digests)
+        read = reading.values(given)
+        arguments.refuse(reading.problems)
+        return {one.parameter: read[one.path] for one in given}
 
     def _looked_at(self, prompts: Sequence[PromptRecord]) -> Iterator[Source]:
         """Yield the prompts as sources, their files as they are now."""
@@ -162,10 +166,10 @@ class Inference:
             str(one.path) for each in sources for one in each.files.values() if not one.width
         )
         if gone:
-            yield Diagnostic(
+            yield Values().diagnostic(
+                (),
                 "changed-video",
                 f"gone, or no longer what the prompts were made of: {schema.listed(gone)}",
-                "",
                 hint="bring it back, or make the prompt again: cosmos-jobs create prompt",
                 severity=Severity.WARNING,
             )
@@ -192,19 +196,18 @@ class Inference:
         params: Mapping[str, Scalar],
         files: Mapping[str, InputFile],
     ) -> Iterator[Desired]:
-        (weights,) = self._spec.weights.values()
         taken = self._taken()
         for source in sources:
-            run = identity.run(source.prompt.id, self._contract, weights, params)
+            run = identity.run(source.prompt.id, self._contract, self._given.weights, params)
             label = naming.label(run, self._contract, files)
             place = f"{source.name}/{label}".casefold()
             if taken.setdefault(place, run.id) != run.id:
                 label = f"{label}-{run.id[3:]}"
-            yield Desired(run, self._spec.name, source.name, label, files)
+            yield Desired(run, self._name, source.name, label, files=files)
 
     def _taken(self) -> dict[str, str]:
         """Return the places of the job that have a run; some file systems know no upper case."""
-        job = self._spec.name
+        job = self._name
         records = self._known.runs.values()
         return {
             record.jobs[job].casefold(): record.run.id for record in records if job in record.jobs
@@ -256,97 +259,6 @@ def _hint(wrong: Mapping[str, Sequence[str]], prompts: Mapping[str, PromptRecord
     return "see them: cosmos-jobs list prompts"
 
 
-# --- 4K -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How videos are upscaled: weight (0–1), and prompt and engine where they are not the usual."""
-
-    weight: float
-    words: str = ""
-    engine: str = ""
-
-
-class Upscaling:
-    """Makes a job that upscales runs and video files."""
-
-    def __init__(self, project: Project, known: Snapshot, outputs: Outputs, wish: Wish) -> None:
-        self._project = project
-        self._known = known
-        self._outputs = outputs
-        self._wish = wish
-
-    def job(self, names: Sequence[str], target: str) -> Job:
-        """Return the job that upscales these runs, by full id, and files, by path.
-
-        They run on `target`, else where the first of the runs ran last, else on
-        the project's. Raises UsageError for what cannot be upscaled.
-        """
-        found = [
-            self._run(name) if name in self._known.states else self._file(name) for name in names
-        ]
-        runs = {desired.run.id: desired for desired, _ in found}
-        prompts = {source.prompt.id: source for _, source in found}
-        where = self._project.named(target or self._last_target(names) or self._project.target)
-        engines = ", ".join(dict.fromkeys(each.run.engine for each in runs.values()))
-        spec = _spec(" ".join(names), engines, where.name)
-        return Job(spec, where.name, Expansion(prompts, tuple(runs.values())))
-
-    def _last_target(self, names: Sequence[str]) -> str:
-        records = (self._known.runs[name] for name in names if name in self._known.states)
-        lasts = (record.last.target for record in records if record.last)
-        return next((each for each in lasts if each in self._project.targets), "")
-
-    def _run(self, run_id: str) -> tuple[Desired, Source]:
-        record = self._known.runs[run_id]
-        before = self._known.prompts[record.run.prompt_id]
-        video = self._video(record)
-        words, inputs = self._wish.words or before.prompt.text, {RUN: run_id}
-        prompt, run = self._upscaled(words, inputs, video.fps, record.run.engine)
-        place = next(iter(record.jobs.values()), f"{PLACE}/{run_id}")
-        source = Source(prompt, before.name, before.video, {"color": video})
-        return _desired(run, f"{place}-4k", run_id), source
-
-    def _video(self, record: Record) -> InputFile:
-        """Return the video of a run; UsageError when there is none to upscale."""
-        made, run_id = record.output, record.run.id
-        if record.state is not State.SUCCEEDED or made is None:
-            raise UsageError(f"{run_id} has no video yet", hint="make it first: cosmos-jobs apply")
-        if made.frames == 1:
-            raise UsageError(f"{run_id} makes an image", hint="upscale a run that makes a video")
-        if record.run.params.get("upscale") is not None:
-            raise UsageError(f"{run_id} is upscaled already", hint="upscale the run before it")
-        path = self._outputs.video(record)
-        seen = digests.probe(path)
-        if isinstance(seen, str):
-            raise UsageError(f"the video of {run_id} {seen}", hint="bring it: cosmos-jobs fetch")
-        size = seen.width, seen.height
-        return InputFile(path, made.sha256, made.size, seen.frames, *size, seen.fps)
-
-    def _file(self, name: str) -> tuple[Desired, Source]:
-        cache = digests.Digests(self._project.cache / "digests.json")
-        path = load.located(name, self._project.root).absolute()
-        file = cache.video(path)
-        cache.save()
-        if isinstance(file, Unusable):
-            raise UsageError(f"{name} {file.what}", hint=file.hint or "name a run or a video file")
-        if file.frames == 1:
-            raise UsageError(f"{name} is an image", hint="name a run or a video file")
-        if not self._wish.words:
-            raise UsageError(f"what does {name} show?", hint="say it: --prompt TEXT")
-        inputs = {"color": file.sha256}
-        prompt, run = self._upscaled(self._wish.words, inputs, file.fps, self._project.engine)
-        source = Source(prompt, PLACE, path.stem, {"color": file})
-        return _desired(run, f"{PLACE}/{path.stem}-4k"), source
-
-    def _upscaled(
-        self, words: str, inputs: dict[str, str], fps: float, engine: str
-    ) -> tuple[Prompt, Run]:
-        real = (self._wish.engine or engine) != ENGINE
-        return upscale.upscaled(words, inputs, self._wish.weight, fps, real=real)
-
-
 # --- as the store has it ----------------------------------------------------------------------
 
 
@@ -356,8 +268,14 @@ def again(known: Snapshot, run_ids: Sequence[str], root: Path, target: str) -> J
     prompts = {each.run.prompt_id: known.prompts[each.run.prompt_id] for each in records}
     sources = {key: _source(prompt, root) for key, prompt in prompts.items()}
     runs = tuple(_known(record, prompts[record.run.prompt_id], root) for record in records)
-    engines = ", ".join(dict.fromkeys(each.run.engine for each in records))
-    return Job(_spec(" ".join(run_ids), engines, target), target, Expansion(sources, runs))
+    engines = tuple(dict.fromkeys(each.run.engine for each in records))
+    return Job(
+        name="",
+        title=" ".join(run_ids),
+        target=target,
+        engines=engines,
+        expansion=Expansion(sources, runs),
+    )
 
 
 def _known(record: Record, prompt: PromptRecord, root: Path) -> Desired:
@@ -366,7 +284,7 @@ def _known(record: Record, prompt: PromptRecord, root: Path) -> Desired:
         name: _as_seen(root / path, str(run.params[name])) for name, path in record.files.items()
     }
     after = prompt.prompt.inputs.get(RUN, "")
-    return Desired(run, "", prompt.name, run.id, files, after)
+    return Desired(run, "", prompt.name, run.id, files=files, after=after)
 
 
 def _source(record: PromptRecord, root: Path) -> Source:
@@ -382,33 +300,4 @@ def _source(record: PromptRecord, root: Path) -> Source:
 
 def _as_seen(path: Path, sha256: str, frames: int = 0) -> InputFile:
     """Return a file as the store knows it; its size and pixels do not matter any more."""
-    return InputFile(path, sha256, 0, frames, 0, 0, 0.0)
-
-
-def _desired(run: Run, place: str, after: str = "") -> Desired:
-    """Return a run that no job asks for; it is shown as if it stood at `place`."""
-    prompt, _, label = place.partition("/")
-    return Desired(run, "", prompt, label, after=after)
-
-
-def _spec(what: str, engine: str, target: str) -> JobSpec:
-    """Return what a job file would say that is none."""
-    return JobSpec(
-        path=what,
-        name="",
-        engine=engine,
-        target=target,
-        videos={},
-        video_glob=None,
-        prompts=(),
-        variables={},
-        weights={},
-        params={},
-        zip=(),
-        exclude=(),
-        include=(),
-        sample=None,
-        limits=Limits(),
-        description="",
-        source=yaml.read(b"", what)[0],
-    )
+    return InputFile(path, sha256, 0, frames, width=0, height=0, fps=0.0)

@@ -1,27 +1,27 @@
-"""Weights and parameters asked for one by one: judged as if they stood in a job file."""
+"""Weights and parameters of a command or a call: judged by the rules of job files."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
-from cosmos_jobs.config import schema
+from cosmos_jobs.config import mapping, scalars, schema
+from cosmos_jobs.config.document import Values
+from cosmos_jobs.config.scalars import Mistake
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity
-from cosmos_jobs.core.job import Contract, JobSpec
-from cosmos_jobs.core.run import CONTROLS
+from cosmos_jobs.core.job import Contract, FileValue
+from cosmos_jobs.core.run import CONTROLS, Scalar
 from cosmos_jobs.errors import UsageError
-from cosmos_jobs.jobs import parse
-
-LABEL = "weights"
+from cosmos_jobs.jobs import sections
+from cosmos_jobs.jobs.findings import Findings
+from cosmos_jobs.jobs.sections import DEFAULT_WEIGHTS, Parameters, Weights
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-# What JSON leaves as it is, and YAML does not take.
-_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def value(written: str, name: str, contract: Contract) -> object:
@@ -69,38 +69,118 @@ def weight_set(given: Mapping[str, float] | Sequence[float]) -> dict[str, float]
     return {control: float(given[control]) for control in CONTROLS if control in given}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """One set of weights, and a value of each parameter that is given.
+
+    Those of a control are named `masks.edge`. `files` are the values that are
+    files, not yet looked at; `warnings` are what is odd about all of them.
+    """
+
+    engine: str
+    weights: Mapping[str, float]
+    params: Mapping[str, Scalar]
+    files: tuple[FileValue, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+
+
 def read(
     engine: str,
     weights: Mapping[str, float] | Sequence[float] | None,
     params: Mapping[str, object],
-) -> tuple[JobSpec, tuple[Diagnostic, ...]]:
-    """Return a job, without videos and prompts, of one set of weights and a value a parameter.
+) -> Arguments:
+    """Return what is given as one run's; weights that are left out are a job file's.
 
-    Also the warnings. Parameters of a control are named `masks.edge`, or given
-    as in a job file: `masks` with a mapping. Raises UsageError with all that
-    is wrong with them; files are not looked at.
+    Parameters of a control are named `masks.edge`, or given as in a job file:
+    `masks` with a mapping. Raises UsageError with all that is wrong with them.
     """
-    asked: dict[str, Any] = {"params": _nested(params)}
-    if weights is not None:
-        asked["weights"] = {LABEL: weight_set(weights)}
+    pairs = [(name, _scalar(name, value)) for name, value in _pairs(params)]
+    given = None if weights is None else weight_set(weights)
     if engine not in schema.engines():
         hint = schema.suggestion(engine, schema.engines())
         raise UsageError(
             f"there is no engine `{engine}`",
             hint=hint or f"engines are {schema.listed(schema.engines())}",
         )
-    document = {
-        "version": 1,
-        "name": "x",
-        "engine": engine,
-        "videos": {"x": "x"},
-        "prompts": {"x": "x"},
-        **asked,
-    }
-    job, found = parse.read(_text(document), "", engine=engine, target="", targets=())
+    # One by one, so that what is wrong is told in the order in which it was given.
+    read = [_parameter(engine, name, value) for name, value in pairs]
+    chosen, odd = (DEFAULT_WEIGHTS["default"], ()) if given is None else _weights(engine, given)
+    found = tuple(dict.fromkeys((*(one for each in read for one in each.warnings), *odd)))
     refuse(found)
-    assert job is not None  # noqa: S101 - else there was an error
-    return replace(job, name="", videos={}, prompts=()), plain(found)
+    return Arguments(
+        engine=engine,
+        weights=chosen,
+        params={name: value for each in read for name, value in each.params.items()},
+        files=tuple({one.parameter: one for each in read for one in each.files}.values()),
+        warnings=found,
+    )
+
+
+def _pairs(params: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the parameters by name: what each control has is one of its own."""
+    for name, given in params.items():
+        if isinstance(given, Mapping) and given and name in schema.keys_by_control():
+            yield from ((f"{name}.{control}", value) for control, value in given.items())
+        else:
+            yield name, given
+
+
+def _parameter(engine: str, name: str, given: Scalar) -> Arguments:
+    """Return one parameter by the rules of job files; `warnings` has all that is wrong with it."""
+    key, dot, control = name.partition(".")
+    nested = dot and key in schema.keys_by_control()
+    document = Values({"params": {key: {control: given}} if nested else {name: given}})
+    shape, problems = mapping.shaped(document, (), _rules())
+    mistake = _mistake(given)
+    findings = Findings(document, [] if mistake else problems)
+    reader = Parameters(findings, document, sections.written(document, {}, engine))
+    section = (shape or {}).get("params", {})
+    axes: Mapping[str, tuple[Scalar, ...]] = {}
+    if mistake is None:
+        axes = reader.axes(section)
+    else:
+        # Whether there is such a parameter is said all the same.
+        tuple(reader.known(section))
+        findings.error((), mistake.code, mistake.message, mistake.hint)
+    return Arguments(
+        engine=engine,
+        weights={},
+        params={name: values[0] for name, values in axes.items()},
+        files=tuple(reader.files),
+        warnings=tuple(findings.found),
+    )
+
+
+def _weights(
+    engine: str, given: Mapping[str, float]
+) -> tuple[Mapping[str, float], tuple[Diagnostic, ...]]:
+    """Return a set of weights by the rules of job files, and what is wrong with it."""
+    at = ("weights", "given")
+    document = Values({"weights": {"given": dict(given)}})
+    findings = Findings(document, [])
+    kept = dict(given)
+    for control, weight in given.items():
+        if mistake := _mistake(weight):
+            del kept[control]
+            findings.error((*at, control), mistake.code, mistake.message, mistake.hint)
+    made = Weights(findings, sections.written(document, {}, engine)).weight_set(kept, at)
+    return made, tuple(findings.found)
+
+
+def _mistake(given: Scalar) -> Mistake | None:
+    """Return why a number is none of those that files may have; None for all else."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        try:
+            scalars.number(repr(given))
+        except Mistake as mistake:
+            return mistake
+    return None
+
+
+@cache
+def _rules() -> Mapping[str, Any]:
+    """Return the schema of job files for a part of one."""
+    return {**schema.load("job"), "required": []}
 
 
 def refuse(found: Sequence[Diagnostic]) -> None:
@@ -112,31 +192,13 @@ def refuse(found: Sequence[Diagnostic]) -> None:
         raise UsageError("; ".join(said), hint="; ".join(hints))
 
 
-def plain(found: Sequence[Diagnostic], path: str = "command line") -> tuple[Diagnostic, ...]:
-    """Return the problems without their places in a text that nobody has written."""
-    return tuple(replace(each, path=path, span=None, source="") for each in found)
-
-
-def _nested(params: Mapping[str, object]) -> dict[str, object]:
-    """Return parameters as a job file has them: what each control has is a mapping."""
-    nested: dict[str, Any] = {}
-    for name, given in params.items():
-        key, dot, control = name.partition(".")
-        if dot and key in schema.keys_by_control():
-            nested.setdefault(key, {})[control] = _scalar(name, given)
-        elif isinstance(given, Mapping) and name in schema.keys_by_control():
-            each = {str(one): _scalar(f"{name}.{one}", value) for one, value in given.items()}
-            nested.setdefault(name, {}).update(each)
-        else:
-            nested[name] = _scalar(name, given)
-    return nested
-
-
-def _scalar(name: str, given: object) -> object:
+def _scalar(name: str, given: object) -> Scalar:
     if isinstance(given, PurePath):
         given = str(given)
+    if any("\ud800" <= one <= "\udfff" for one in f"{name}{given}" if isinstance(given, str)):
+        raise UsageError("a parameter is not UTF-8 text")
     if isinstance(given, str | int | float | None):
-        # JSON has no such numbers, and is not asked.
+        # No parameter has such numbers: it is refused as a text.
         return str(given) if isinstance(given, float) and not math.isfinite(given) else given
     several = isinstance(given, list | tuple | set | Mapping)
     raise UsageError(
@@ -145,11 +207,3 @@ def _scalar(name: str, given: object) -> object:
         if several
         else "give a text, a number, true or false",
     )
-
-
-def _text(document: Mapping[str, object]) -> bytes:
-    written = json.dumps(document, ensure_ascii=False)
-    try:
-        return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", written).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError("a parameter is not UTF-8 text") from error

@@ -51,7 +51,7 @@ def made(
             target=_target(project, part),
             comments=_comments(part, known),
         )
-        if missing := _read_back(project, known, part, text, digests):
+        if missing := _read_back(project, known, part, text, digests=digests):
             raise AnswerIsNo(
                 "the job file would not ask for these runs:\n" + _listed(missing),
                 hint="bring the files back as they were, or leave these runs out;"
@@ -91,7 +91,7 @@ def _comments(part: Part, known: Snapshot) -> list[str]:
 
 
 def _read_back(
-    project: Project, known: Snapshot, part: Part, text: str, digests: Digests
+    project: Project, known: Snapshot, part: Part, text: str, *, digests: Digests
 ) -> Mapping[str, str]:
     """Return the runs that the text does not ask for, or asks for too much, and why."""
     job, problems = parse.parse(

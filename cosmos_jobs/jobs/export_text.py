@@ -30,7 +30,7 @@ Key: TypeAlias = tuple[bool, Scalar]
 """A value so that True and 1 differ."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """What one job file can say: runs of one engine and set of regions, all upscaled alike.
 
@@ -134,11 +134,11 @@ def _grouped(
             members[base] = behind[upscale] if upscale else ""
     for (engine, regions, upscale), members in groups.items():
         yield Part(
-            engine,
-            regions,
-            Upscale(*upscale) if upscale else None,
-            tuple(known.runs[base] for base in members),
-            tuple(run_id for run_id in members.values() if run_id),
+            engine=engine,
+            regions=regions,
+            upscale=Upscale(*upscale) if upscale else None,
+            runs=tuple(known.runs[base] for base in members),
+            behind=tuple(run_id for run_id in members.values() if run_id),
         )
 
 

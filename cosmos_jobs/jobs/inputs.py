@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cosmos_jobs.artifacts.digests import Digests, is_pointer
-from cosmos_jobs.core.diagnostics import Diagnostic, Unusable
-from cosmos_jobs.core.job import FileValue, JobInputs, JobSpec
+from cosmos_jobs.core.diagnostics import Diagnostic, Locator, Unusable
+from cosmos_jobs.core.job import FileValue, JobInputs, JobSpec, PromptSpec, VideoSource
 from cosmos_jobs.core.placeholders import BadText, checked
 from cosmos_jobs.core.run import IMAGE_SUFFIXES, InputFile
 from cosmos_jobs.jobs import videos
@@ -30,32 +31,38 @@ def resolve(job: JobSpec, root: Path, digests: Digests) -> tuple[JobInputs, tupl
     inputs. The texts of prompt files are in NFC, with LF line ends and without
     trailing white space.
     """
-    paths = Paths(job, os.fspath(root))
-    reading = _Reading(paths, digests)
-    found = JobInputs(reading.videos(), reading.texts(), reading.values())
-    return found, tuple(paths.problems)
+    reading = Reading(root, job.source, digests)
+    videos = reading.videos(job.videos, job.video_glob)
+    texts = reading.texts(job.prompts)
+    return JobInputs(videos, texts, reading.values(job.files)), tuple(reading.problems)
 
 
-class _Reading:
-    """One job being read."""
+class Reading:
+    """Files as they are read; `source` knows where each is named."""
 
-    def __init__(self, paths: Paths, digests: Digests) -> None:
-        self._paths = paths
-        self._job = paths.job
+    def __init__(self, root: Path, source: Locator, digests: Digests) -> None:
+        self._paths = Paths(os.fspath(root), source)
         self._digests = digests
 
-    def videos(self) -> dict[str, dict[str, InputFile]]:
-        """Return the files of each video by role."""
-        named = videos.named(self._paths)
+    @property
+    def problems(self) -> list[Diagnostic]:
+        """What is wrong so far."""
+        return self._paths.problems
+
+    def videos(
+        self, sources: Mapping[str, VideoSource], pattern: str | None = None
+    ) -> dict[str, dict[str, InputFile]]:
+        """Return the files by role of each video: of those named, and of those that match."""
+        named = videos.named(self._paths, sources, pattern)
         self._digests.look(
             self._paths.full(path) for video in named.values() for path in video.files.values()
         )
         return {name: self._files(video) for name, video in named.items()}
 
-    def texts(self) -> dict[str, str]:
+    def texts(self, prompts: Iterable[PromptSpec]) -> dict[str, str]:
         """Return the text of each prompt file, by its path as written."""
         texts: dict[str, str] = {}
-        for prompt in self._job.prompts:
+        for prompt in prompts:
             if prompt.file is None or prompt.file in texts:
                 continue
             found = _prompt_text(self._paths.full(prompt.file))
@@ -65,14 +72,12 @@ class _Reading:
                 self._paths.unusable(("prompts", prompt.name, "file"), prompt.file, found)
         return texts
 
-    def values(self) -> dict[str, InputFile]:
+    def values(self, values: Sequence[FileValue]) -> dict[str, InputFile]:
         """Return the files that are values of parameters, by path as written."""
         files: dict[str, InputFile] = {}
-        named = {one.path: one.kind for one in self._job.files}
-        self._digests.look(
-            self._paths.full(path) for path, kind in named.items() if kind != "tensor"
-        )
-        for one in self._job.files:
+        media = {one.path: one.kind for one in values if one.kind != "tensor"}
+        self._digests.look(map(self._paths.full, media))
+        for one in values:
             found = self._value(one)
             if isinstance(found, Unusable):
                 self._paths.unusable(one.at, one.path, found)
@@ -147,7 +152,7 @@ def _tensor(path: str, digests: Digests) -> InputFile | Unusable:
         return Unusable("empty-file", "is empty", "save the tensor by torch.save")
     if is_pointer(path):
         return Unusable("lfs-pointer", "is a Git LFS pointer, not a tensor", "run `git lfs pull`")
-    return InputFile(Path(path), found.sha256, found.size, 0, 0, 0, 0.0)
+    return InputFile(Path(path), found.sha256, found.size, frames=0, width=0, height=0, fps=0.0)
 
 
 def _prompt_text(path: str) -> str | Unusable:

@@ -16,7 +16,7 @@ from cosmos_jobs.config.project import Project
 from cosmos_jobs.config.yaml import MAX_BYTES
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity
 from cosmos_jobs.core.errand import Errand
-from cosmos_jobs.core.job import Detail, Detailer, Enhanced, Job, JobInputs, JobSpec
+from cosmos_jobs.core.job import Detail, Detailer, Enhanced, Expansion, Job, JobInputs, JobSpec
 from cosmos_jobs.errors import EngineError, UsageError
 from cosmos_jobs.jobs import expand, git, inputs, parse
 from cosmos_jobs.jobs.git import Changes
@@ -195,4 +195,16 @@ def _expand(
         parsed = replace(parsed, name=f"{parsed.name}.preview", engine=now.engine)
         expansion = previewed(expansion, before, now, parsed.name)
     where = "local" if preview else target or parsed.target
-    return Job(parsed, where, expansion), found
+    return job_of(parsed, where, expansion), found
+
+
+def job_of(spec: JobSpec, target: str, expansion: Expansion) -> Job:
+    """Return the job of a file, on a target that may be another than the file's."""
+    return Job(
+        name=spec.name,
+        target=target,
+        engines=(spec.engine,),
+        expansion=expansion,
+        limits=spec.limits,
+        spec=spec,
+    )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from cosmos_jobs import engines
+from cosmos_jobs.config.document import Values
 from cosmos_jobs.core.batch import Note
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity, Where
 from cosmos_jobs.core.job import Desired, Expansion, JobSpec
@@ -17,8 +18,11 @@ _Group: TypeAlias = tuple[bool, str, str]
 """Whether the runs work on outputs of others, what the notes are about, and their words."""
 
 
-def noted(job: JobSpec, expansion: Expansion) -> Iterator[Diagnostic]:
-    """Yield what the engines have to say about the runs; what concerns many is said once."""
+def noted(job: JobSpec | None, expansion: Expansion) -> Iterator[Diagnostic]:
+    """Yield what the engines have to say about the runs; what concerns many is said once.
+
+    `job` is what a job file says; None where there is no file.
+    """
     totals = Counter(bool(each.after) for each in expansion.runs)
     concerned: Counter[_Group] = Counter()
     notes: dict[_Group, dict[str, Note]] = {}
@@ -63,12 +67,13 @@ def _words(note: Note) -> str:
     return note.message if note.is_error else re.sub(r"\d[\d.,]*", "#", note.message)
 
 
-def _told(job: JobSpec, alike: Sequence[Note], count: int, total: int) -> Diagnostic:
+def _told(job: JobSpec | None, alike: Sequence[Note], count: int, total: int) -> Diagnostic:
     note = alike[0]
     more = f", and {len(alike) - 1} more like it" if alike[1:] else ""
     part = f" ({count:,} of {total:,} runs)" if count < total else ""
-    at = _place(job, note.about)
-    return job.source.diagnostic(
+    at = _place(job, note.about) if job else ()
+    source = job.source if job else Values()
+    return source.diagnostic(
         at,
         "engine-refuses" if note.is_error else "engine-note",
         f"{note.message}{more}{part}",

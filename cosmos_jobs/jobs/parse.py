@@ -54,7 +54,7 @@ def read(
     hold, so that the files it names can be looked at too.
     """
     document, problems = yaml.read(data, path)
-    value, found = mapping.shaped(document, problems, "job")
+    value, found = mapping.shaped(document, problems, schema.load("job"))
     if value is None:
         return None, mapping.settled(found)
     reader = _Reader(document, value, found, engine)

@@ -9,19 +9,18 @@ import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from cosmos_jobs.core.diagnostics import Diagnostic, Severity, Unusable, Where
-from cosmos_jobs.core.job import JobSpec
+from cosmos_jobs.core.diagnostics import Diagnostic, Locator, Severity, Unusable, Where
 
 HOME_HINT = "`~` is not expanded: write the path from the project root, or from /"
 _SHOWN = 8
 
 
 class Paths:
-    """The paths of one job, relative to `root`; `problems` collects what is found wrong."""
+    """Paths relative to `root` that `source` names; `problems` collects what is found wrong."""
 
-    def __init__(self, job: JobSpec, root: str) -> None:
-        self.job = job
+    def __init__(self, root: str, source: Locator) -> None:
         self.root = root
+        self._source = source
         self.problems: list[Diagnostic] = []
 
     def full(self, path: str) -> str:
@@ -39,9 +38,8 @@ class Paths:
         severity: Severity = Severity.ERROR,
     ) -> None:
         """Report what is wrong at a place of the job file."""
-        source = self.job.source
         self.problems.append(
-            source.diagnostic(where, code, message, hint=hint, note=note, severity=severity)
+            self._source.diagnostic(where, code, message, hint=hint, note=note, severity=severity)
         )
 
     def unusable(self, where: Where, path: str, problem: Unusable) -> None:

@@ -307,11 +307,9 @@ class Parameters:
         """Return the values of each parameter; none where the engine is not known."""
         if not self._written.contract:
             return {}
-        return {
-            name: tuple(self._axis(name, given, at)) for name, given, at in self._known(section)
-        }
+        return {name: tuple(self._axis(name, given, at)) for name, given, at in self.known(section)}
 
-    def _known(self, section: Mapping[str, Any]) -> Iterator[tuple[str, Any, Where]]:
+    def known(self, section: Mapping[str, Any]) -> Iterator[tuple[str, Any, Where]]:
         """Yield each parameter that the engine has, what is given for it, and where."""
         for key, given in section.items():
             at: Where = ("params", key)
@@ -328,7 +326,9 @@ class Parameters:
     ) -> Iterator[tuple[str, Any, Where]]:
         for control, one in given.items():
             where = (*at, control)
-            unknown = schema.unknown_control(key, control, self._contract, where, self._document)
+            unknown = schema.unknown_control(
+                key, control, self._contract, at=where, locator=self._document
+            )
             if unknown:
                 self._findings.add(unknown)
             else:
@@ -351,7 +351,7 @@ class Parameters:
             self._findings.warn_when_cut(at)
         if at not in self._judged:
             problem = self._inexact(name, value, at) or violations.parameter_problem(
-                value, name, self._contract, at, self._document
+                value, name, self._contract, at=at, locator=self._document
             )
             if problem:
                 # All values of a range stand at one place: the first bad one is enough.

@@ -34,26 +34,32 @@ class Video:
         return (*self.where, role) if self.one_by_one else self.where
 
 
-def named(paths: Paths) -> dict[str, Video]:
-    """Return the videos of a job by name, without those whose files cannot be told."""
-    return _Finder(paths).videos()
+def named(
+    paths: Paths, sources: Mapping[str, VideoSource], pattern: str | None
+) -> dict[str, Video]:
+    """Return the videos of `sources` and those that match `pattern`, by name.
+
+    Those are missing whose files cannot be told.
+    """
+    return _Finder(paths, sources).videos(pattern)
 
 
 class _Finder:
-    """Finds the files of a job's videos."""
+    """Finds the files of videos; `sources` are those that have a name."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, sources: Mapping[str, VideoSource]) -> None:
         self._paths = paths
-        self._job = paths.job
+        self._sources = sources
 
-    def videos(self) -> dict[str, Video]:
+    def videos(self, pattern: str | None) -> dict[str, Video]:
         """Return each video that is named or matched."""
         named: dict[str, Video] = {}
-        for name, source in self._job.videos.items():
+        for name, source in self._sources.items():
             video = self._named(("videos", name), source)
             if video is not None:
                 named[name] = video
-        self._add_matches(named)
+        if pattern is not None:
+            self._add_matches(pattern, named)
         return named
 
     def _named(self, where: Where, source: VideoSource) -> Video | None:
@@ -131,10 +137,7 @@ class _Finder:
         message = f"folder `{folder}` has no color.mp4"
         self._paths.add(where, "no-color-video", message, hint=hint, note=holds(folder, content))
 
-    def _add_matches(self, named: dict[str, Video]) -> None:
-        pattern = self._job.video_glob
-        if pattern is None:
-            return
+    def _add_matches(self, pattern: str, named: dict[str, Video]) -> None:
         where: Where = ("videos", "glob")
         if os.path.isabs(pattern):
             self._paths.add(
@@ -174,7 +177,7 @@ class _Finder:
                 " starting with a letter or a digit",
                 hint="rename the folder, or list it under a name: `name: path`",
             )
-        elif name in named or name in self._job.videos:
+        elif name in named or name in self._sources:
             self._paths.add(
                 where,
                 "duplicate-video",
@@ -185,7 +188,7 @@ class _Finder:
             named[name] = video
 
     def _origin(self, name: str, named: Mapping[str, Video]) -> str:
-        if name in self._job.videos:
+        if name in self._sources:
             return "the one listed by name"
         return f"`{os.path.dirname(named[name].files['color'])}`"
 

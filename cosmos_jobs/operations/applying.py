@@ -243,7 +243,7 @@ def part(planned: Planned, is_in: Callable[[str], bool]) -> Planned:
 
 def _standing(jobs: Iterable[Job]) -> set[str]:
     """Return the prompts that an inference took from the store: no file can bring them again."""
-    return {key for job in jobs if not job.spec.path for key in job.expansion.prompts}
+    return {key for job in jobs if job.name and not job.spec for key in job.expansion.prompts}
 
 
 def _canaries(planned: Planned, starts: Mapping[str, int], count: int) -> dict[str, int]:

@@ -188,7 +188,7 @@ def _awaited(planned: Planned) -> dict[str, dict[str, Source]]:
         (each.job, each.place) for each in planning.selected(planned.jobs, planned.selection.only)
     }
     for job in planned.jobs:
-        by = {prompt.name: prompt.enhance for prompt in job.spec.prompts}
+        by = {prompt.name: prompt.enhance for prompt in (job.spec.prompts if job.spec else ())}
         for each in job.expansion.runs:
             # What works on another's output has that one's text.
             if each.awaits and not each.after and (each.job, each.place) in selected:

@@ -24,7 +24,7 @@ def check(project: Project, planned: Planned, options: ApplyOptions) -> None:
 
 def refusals(job: Job, target: Target, cost: Estimate) -> Iterator[str]:
     """Say which engines the target lacks, and which limits of the job file are exceeded."""
-    limits, name = job.spec.limits, job.spec.name
+    limits, name = job.limits, job.name
     try:
         for engine in _engines(job):
             target.installed(engine)
@@ -44,9 +44,9 @@ def unchecked(
 ) -> Iterator[Diagnostic]:
     """Say of which job files the limit in GPU hours cannot be checked, as no one knows them."""
     for job in jobs:
-        unknown = costs[job.spec.name].unknown
-        limited = job.spec.limits.max_gpu_hours is not None and project.targets[job.target].gpus
-        if unknown and limited:
+        unknown = costs[job.name].unknown
+        limited = job.limits.max_gpu_hours is not None and project.targets[job.target].gpus
+        if unknown and limited and job.spec:
             yield job.spec.source.diagnostic(
                 ("limits", "max_gpu_hours"),
                 "unchecked-limit",

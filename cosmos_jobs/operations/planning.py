@@ -14,7 +14,7 @@ from cosmos_jobs.core.job import Desired, Job, Selection, Source
 from cosmos_jobs.core.record import State
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import InvalidFiles, UsageError
-from cosmos_jobs.jobs import adhoc
+from cosmos_jobs.jobs import adhoc, adhoc_upscale
 from cosmos_jobs.jobs import load as job_files
 from cosmos_jobs.jobs import upscale as upscaling
 from cosmos_jobs.operations import limits
@@ -87,9 +87,9 @@ def upscale(
     an `engine` the model makes them, unless preview made the run or is the
     project's engine. Raises UsageError for what cannot be upscaled.
     """
-    wish = adhoc.Wish(weight, words, engine)
+    wish = adhoc_upscale.Wish(weight, words, engine)
     sources = [full_id(session, each) for each in sources]
-    made = adhoc.Upscaling(session.project, session.store.snapshot(), session.outputs, wish)
+    made = adhoc_upscale.Upscaling(session.project, session.store.snapshot(), session.outputs, wish)
     job = made.job(sources, target)
     return of_jobs(session, Selection(tuple(sources), target=job.target, force=force), (job,), ())
 
@@ -176,7 +176,7 @@ def of_jobs(
         missing=missing,
         force=selection.force,
         # What no file asks for has never left one.
-        partial=bool(selection.only) or not any(job.spec.path for job in jobs),
+        partial=bool(selection.only) or not any(job.spec for job in jobs),
         refused=refused,
         published=_published(session, selection, desired, missing),
     )
@@ -200,15 +200,15 @@ def weighed(session: Session, planned: Planned, known: Snapshot) -> Planned:
     jobs, made = planned.jobs, planned.plan
     started = {(change.job, change.run_id) for change in starts(made)}
     history = estimate.History(known)
-    costs = {job.spec.name: _cost(session, job, started, history) for job in jobs}
+    costs = {job.name: _cost(session, job, started, history) for job in jobs}
     unchecked = limits.unchecked(session.project, jobs, costs)
     problems = (*planned.warnings, *(x for x in unchecked if x not in planned.warnings))
     refusals = tuple(
         why
         for job in jobs
-        for why in limits.refusals(job, session.project.targets[job.target], costs[job.spec.name])
+        for why in limits.refusals(job, session.project.targets[job.target], costs[job.name])
     )
-    total = estimate.total((job.target, costs[job.spec.name]) for job in jobs)
+    total = estimate.total((job.target, costs[job.name]) for job in jobs)
     return replace(planned, warnings=problems, estimate=total, refusals=refusals)
 
 
@@ -247,7 +247,7 @@ def _cost(
     session: Session, job: Job, starts: Collection[tuple[str, str]], history: estimate.History
 ) -> Estimate:
     """Return what those runs of a job take that are among `starts`: jobs and run ids."""
-    name, prompts = job.spec.name, job.expansion.prompts
+    name, prompts = job.name, job.expansion.prompts
     runs = [each.run for each in job.expansion.runs if (name, each.run.id) in starts]
     if not runs:
         return Estimate()
@@ -283,12 +283,9 @@ def _cost(
 def job_paths(root: Path, jobs: Iterable[Job]) -> dict[str, str]:
     """Return the files of jobs, relative to the project where they are in it; "" for none."""
     root = root.resolve()
-    jobs = tuple(job for job in jobs if job.spec.name)
-    paths = {job.spec.name: Path(job.spec.path).resolve() for job in jobs if _has_file(job)}
-    return {
-        job.spec.name: shown(paths[job.spec.name], root) if job.spec.name in paths else ""
-        for job in jobs
-    }
+    jobs = tuple(job for job in jobs if job.name)
+    paths = {job.name: Path(job.file).resolve() for job in jobs if job.spec}
+    return {job.name: shown(paths[job.name], root) if job.name in paths else "" for job in jobs}
 
 
 def _taken(session: Session, jobs: Iterable[Job], known: Snapshot) -> Iterator[Diagnostic]:
@@ -296,23 +293,19 @@ def _taken(session: Session, jobs: Iterable[Job], known: Snapshot) -> Iterator[D
 
     Else what that file asks for would look as if it had left the job.
     """
-    jobs = tuple(filter(_has_file, jobs))
+    specs = tuple(job.spec for job in jobs if job.spec)
     paths = job_paths(session.project.root, jobs)
-    for job in jobs:
-        name, at = job.spec.name, ("name",)
+    for spec in specs:
+        name, at = spec.name, ("name",)
         first = known.jobs.get(name, paths[name])
         if not first and any(name in record.jobs for record in known.runs.values()):
             message = f"the job name `{name}` belongs to runs that no job file asked for"
             hint = f"choose another name, or remove those: cosmos-jobs prune --job {name}"
-            yield job.spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
+            yield spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
         elif first and first != paths[name] and (session.project.root / first).exists():
             message = f"the job name `{name}` belongs to {first}"
             hint = "choose another name, or remove that file"
-            yield job.spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
-
-
-def _has_file(job: Job) -> bool:
-    return bool(job.spec.name and job.spec.path)
+            yield spec.source.diagnostic(at, "duplicate-job", message, hint=hint)
 
 
 def sources(jobs: Iterable[Job], desired: Iterable[Desired]) -> dict[str, Source]:

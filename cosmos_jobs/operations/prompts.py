@@ -110,13 +110,11 @@ def plan_inference(
         raise UsageError("no prompt was named", hint="see them: cosmos-jobs list prompts")
     name = _batch_name(session, batch_name, known)
     where = session.project.named(target or session.project.target).name
-    spec, warnings = arguments.read(engine or session.project.engine, weights, params or {})
-    making = adhoc.Inference(
-        session.project, known, replace(spec, target=where), name, hashing=hashing
-    )
+    given = arguments.read(engine or session.project.engine, weights, params or {})
+    making = adhoc.Inference(session.project, known, given, name, hashing=hashing)
     job, noted = making.job(prompts, where)
     return planning.of_jobs(
-        session, Selection((), target=where, force=force), (job,), (*warnings, *noted)
+        session, Selection((), target=where, force=force), (job,), (*given.warnings, *noted)
     )
 
 

@@ -30,15 +30,15 @@ def report(session: Session, name: str, folder: str | Path = "", *, embed: bool 
     maps = Controls(session.project.cache / "controls")
     known = session.store.snapshot()
     asked = _asked_by(session, name, known)
-    job = asked.spec.name if asked else name
+    job, spec = (asked.name, asked.spec) if asked else (name, None)
     records = _of_job(job, asked, known)
     prompts = _prompts(records, asked, known)
     place = Path(folder) if folder else session.project.root / "reports" / job
     described = Described(
         job,
-        known.jobs.get(job) or (asked.spec.path if asked else ""),
-        asked.spec.description if asked else "",
-        asked.spec.weights if asked else {},
+        known.jobs.get(job) or (spec.path if spec else ""),
+        spec.description if spec else "",
+        spec.weights if spec else {},
     )
     made = Report(
         session.project,

@@ -102,7 +102,7 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _targets(planned: Planned) -> dict[str, str]:
-    return {job.spec.name: job.target for job in planned.jobs}
+    return {job.name: job.target for job in planned.jobs}
 
 
 def _awaits(planned: Planned) -> dict[str, str]:
@@ -115,7 +115,7 @@ def _awaits(planned: Planned) -> dict[str, str]:
 
 
 def _sources(planned: Planned) -> dict[str, dict[str, Any]]:
-    return {job.spec.name: _source(job) for job in planned.jobs}
+    return {job.name: _source(job) for job in planned.jobs}
 
 
 def _source(job: Job) -> dict[str, Any]:
@@ -134,9 +134,9 @@ def _source(job: Job) -> dict[str, Any]:
         for parameter, file in each.files.items():
             files.setdefault(parameter, set()).add(file.sha256)
     # Where it is, and what stands in its comments, is not what it says.
-    said = replace(job.spec, path="", source=None)  # type: ignore[arg-type]
+    said = job.spec and replace(job.spec, path="", source=None)  # type: ignore[arg-type]
     return {
-        "file": job.spec.path,
+        "file": job.file,
         "says": _digest([orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()]),
         "videos": videos,
         "texts": {name: _digest(each) for name, each in texts.items()},

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from cosmos_jobs.config import schema
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity
-from cosmos_jobs.core.job import Contract, Desired, Expansion, Job, JobInputs, JobSpec, Selection
+from cosmos_jobs.core.job import Contract, Desired, Expansion, JobInputs, JobSpec, Selection
 from cosmos_jobs.core.record import Attempt, Output, PromptRecord, Record, State
 from cosmos_jobs.core.run import InputFile
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.jobs import expand, parse
+from cosmos_jobs.jobs.load import job_of
 from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import Estimate, Planned
 
@@ -97,11 +98,11 @@ def planned(
     estimate: Estimate | None = None,
     refusals: tuple[str, ...] = (),
 ) -> Planned:
-    made = tuple(Job(job, job.target, expanded(job)[0]) for job in jobs)
+    made = tuple(job_of(job, job.target, expanded(job)[0]) for job in jobs)
     desired = tuple(each for job in made for each in job.expansion.runs)
     sources = {key: one for job in made for key, one in job.expansion.prompts.items()}
     changes = diff.diff(desired, sources, known or snapshot(()), force=force)
-    selection = Selection(tuple(job.spec.path for job in made), force=force)
+    selection = Selection(tuple(job.file for job in made), force=force)
     return Planned(
         selection=selection,
         jobs=made,

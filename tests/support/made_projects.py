@@ -43,7 +43,7 @@ def project(
 
     def put(change: Transaction) -> None:
         change.put_prompts(_prompt(each) for each in read.expansion.prompts.values())
-        change.put_jobs({read.spec.name: "jobs/job.yaml"})
+        change.put_jobs({read.name: "jobs/job.yaml"})
         for each in read.expansion.runs:
             source = videos[each.place]
             if isinstance(source, tuple):

@@ -20,14 +20,14 @@ def applied(applied: Applied) -> bytes:
     known = {record.run.id: record for record in applied.records}
     root = Element("testsuites", name=NAME)
     for job in applied.planned.jobs:
-        members = [each for each in applied.planned.desired if each.job == job.spec.name]
+        members = [each for each in applied.planned.desired if each.job == job.name]
         cases = [_case(each.job, each.place, known.get(each.run.id)) for each in members]
         cases += [
             _skipped(each.job, each.place, each.reason)
             for each in applied.planned.plan.changes
-            if each.action is Action.UNKNOWN and each.job == job.spec.name
+            if each.action is Action.UNKNOWN and each.job == job.name
         ]
-        _suite(root, job.spec.name, cases)
+        _suite(root, job.name, cases)
     return _written(root)
 
 

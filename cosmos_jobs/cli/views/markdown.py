@@ -121,7 +121,7 @@ def _head(planned: Planned) -> Iterator[str]:
 
 def _jobs(planned: Planned) -> Iterator[str]:
     """Yield the table that counts the changes of each job."""
-    counts: dict[str, Counter[Action]] = {job.spec.name: Counter() for job in planned.jobs}
+    counts: dict[str, Counter[Action]] = {job.name: Counter() for job in planned.jobs}
     for change in planned.plan.changes:
         counts[change.job][change.action] += 1
     there = {action for each in counts.values() for action in each}
@@ -129,12 +129,12 @@ def _jobs(planned: Planned) -> Iterator[str]:
     columns = {**COLUMNS, **seldom}
     yield f"| job | engine | target | {' | '.join(columns)} |"
     yield f"|---|---|---|{'--:|' * len(columns)}"
-    rows = (_row(job, counts[job.spec.name], columns.values()) for job in planned.jobs)
+    rows = (_row(job, counts[job.name], columns.values()) for job in planned.jobs)
     yield from _part("jobs", rows, len(planned.jobs), "| ")
 
 
 def _row(job: Job, counts: Counter[Action], columns: Iterable[tuple[Action, ...]]) -> str:
-    cells = [_code(job.spec.path or job.spec.name), job.spec.engine, _code(job.target)]
+    cells = [_code(job.shown), ", ".join(job.engines), _code(job.target)]
     cells += [f"{sum(counts[action] for action in of):,}" for of in columns]
     return f"| {' | '.join(cells)} |"
 

@@ -60,9 +60,7 @@ def text(applied: Applied, root: Path) -> str:
         )
     else:
         lines += _unbegun(counted)
-    lines += _places(
-        applied.records, dict.fromkeys(j.spec.name for j in applied.planned.jobs), root
-    )
+    lines += _places(applied.records, dict.fromkeys(j.name for j in applied.planned.jobs), root)
     lines += _going_on(applied.records)
     return "\n".join(lines)
 

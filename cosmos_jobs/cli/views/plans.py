@@ -47,14 +47,14 @@ WORDS = {
 
 def text(planned: Planned, *, verbose: bool = False) -> str:
     """Return a plan as lines of text; `verbose` names every run, with its id."""
-    changes: dict[str, list[Change]] = {job.spec.name: [] for job in planned.jobs}
+    changes: dict[str, list[Change]] = {job.name: [] for job in planned.jobs}
     for change in planned.plan.changes:
         changes[change.job].append(change)
     lines: list[str] = []
     for job in planned.jobs:
-        if members := changes[job.spec.name]:
-            engine = job.spec.engine
-            path = style(visible(job.spec.path or job.spec.name), bold=True)
+        if members := changes[job.name]:
+            engine = ", ".join(job.engines)
+            path = style(visible(job.shown), bold=True)
             lines += [f"{path}  engine {engine}, target {job.target}"]
             lines += [*_groups(members, verbose=verbose), ""]
     lines.append(summary(planned))
@@ -69,7 +69,7 @@ def text(planned: Planned, *, verbose: bool = False) -> str:
 def _pruning(planned: Planned) -> str:
     """Return how to remove what has left job files: without one, what others ask for stays."""
     left = {each.job for each in planned.plan.changes if each.action is Action.ORPHAN}
-    paths = [visible(job.spec.path) for job in planned.jobs if job.spec.name in left]
+    paths = [visible(job.file) for job in planned.jobs if job.name in left]
     said = "Orphaned runs are kept until you remove them: cosmos-jobs prune "
     return said + (paths[0] if len(paths) == 1 and len(said + paths[0]) <= WIDTH else "FILE")
 
@@ -81,7 +81,7 @@ def summary(planned: Planned) -> str:
     counts = Counter(change.action for change in planned.plan.changes)
     if counts.keys() <= {Action.KEEP}:
         runs = counts[Action.KEEP]
-        files = sum(bool(job.spec.name and job.spec.path) for job in planned.jobs)
+        files = sum(job.spec is not None for job in planned.jobs)
         of = f" of {plural(files, 'job file')}" if files else ""
         taken = len(diff.taken(planned.plan))
         if taken:

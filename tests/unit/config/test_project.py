@@ -476,7 +476,15 @@ targets:
     target = parse(text.encode(), ROOT).targets["cluster"]
 
     assert target.slurm == Slurm(
-        "gpu", "lab", "gpu:h100:2", "04:00:00", "64G", 8, 900, 32, ("--qos=normal",)
+        "gpu",
+        "lab",
+        "gpu:h100:2",
+        "04:00:00",
+        mem="64G",
+        cpus=8,
+        array_limit=900,
+        max_running=32,
+        extra=("--qos=normal",),
     )
     assert (target.gpus, target.gpus_per_batch, traits(target).slots) == (("0", "1"), 2, 32)
     assert target.engines["transfer2.5"].container == Container(

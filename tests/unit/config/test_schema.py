@@ -383,7 +383,9 @@ def test_the_check_of_one_parameter_agrees_with_jsonschema(
     name = data.draw(st.sampled_from(sorted(contract.schemas)))
     document = Document("f.yaml", "")
 
-    problem = violations.parameter_problem(value, name, contract, ("params", name), document)
+    problem = violations.parameter_problem(
+        value, name, contract, at=("params", name), locator=document
+    )
 
     assert (problem is None) == Draft7Validator(contract.schemas[name]).is_valid(value)
 

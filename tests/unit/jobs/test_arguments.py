@@ -37,46 +37,48 @@ def test_text_is_read_as_the_type_that_the_engine_wants(
 
 
 def test_what_is_left_out_is_as_in_a_job_file() -> None:
-    job, warnings = arguments.read("preview", None, {})
+    given = arguments.read("preview", None, {})
 
-    assert job.weights == DEFAULT_WEIGHTS
-    assert not job.params
-    assert not warnings
+    assert given.weights == DEFAULT_WEIGHTS["default"]
+    assert not given.params
+    assert not given.warnings
 
 
 def test_parameters_of_controls_are_given_with_a_dot_or_as_in_a_job_file() -> None:
-    dotted, _ = arguments.read(
+    dotted = arguments.read(
         "transfer2.5", None, {"masks.edge": Path("a.mp4"), "mask_prompt.vis": "x"}
     )
-    nested, _ = arguments.read(
+    nested = arguments.read(
         "transfer2.5", None, {"masks": {"edge": "a.mp4"}, "mask_prompt": {"vis": "x"}}
     )
 
-    assert dotted.params == nested.params == {"masks.edge": ("a.mp4",), "mask_prompt.vis": ("x",)}
+    assert dotted.params == nested.params == {"masks.edge": "a.mp4", "mask_prompt.vis": "x"}
     assert [(each.parameter, each.path) for each in dotted.files] == [("masks.edge", "a.mp4")]
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "a: b # c", "{x}", "\x7f\u2028x", "😀", "- ~", "null"])
 def test_text_means_what_it_says_whatever_is_in_it(text: str) -> None:
-    job, warnings = arguments.read("transfer2.5", None, {"mask_prompt.edge": text})
+    given = arguments.read("transfer2.5", None, {"mask_prompt.edge": text})
 
-    assert job.params == {"mask_prompt.edge": (text,)}
-    assert not warnings
+    assert given.params == {"mask_prompt.edge": text}
+    assert not given.warnings
 
 
 def test_weights_are_four_numbers_or_named() -> None:
-    listed, _ = arguments.read("preview", [0.5, 0, 0.2, 0], {})
-    named, _ = arguments.read("preview", {"depth": 0.2, "vis": 0.5}, {})
+    listed = arguments.read("preview", [0.5, 0, 0.2, 0], {})
+    named = arguments.read("preview", {"depth": 0.2, "vis": 0.5}, {})
 
-    assert [*listed.weights.values()] == [*named.weights.values()] == [{"vis": 0.5, "depth": 0.2}]
+    assert listed.weights == named.weights == {"vis": 0.5, "depth": 0.2}
+    assert [*named.weights] == ["vis", "depth"]
 
 
 def test_a_weight_that_is_rounded_is_told() -> None:
-    job, warnings = arguments.read("preview", {"edge": 0.333}, {})
+    given = arguments.read("preview", {"edge": 0.333}, {})
 
-    assert [*job.weights.values()] == [{"edge": 0.33}]
-    assert [each.message for each in warnings] == ["the weight 0.333 is rounded to 0.33"]
-    assert warnings[0].span is None
+    assert given.weights == {"edge": 0.33}
+    (warning,) = given.warnings
+    assert warning.message == "the weight 0.333 is rounded to 0.33"
+    assert (warning.span, warning.path) == (None, "command line")
 
 
 @pytest.mark.parametrize(
@@ -134,3 +136,23 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
     assert "`seed`" in caught.value.message
     assert "`num_step`" in caught.value.message
+
+
+def test_what_is_wrong_is_said_in_the_order_in_which_it_was_given() -> None:
+    params = {"num_step": 1e-7, "seed": 2**60, "resolution": "x"}
+
+    with pytest.raises(UsageError) as caught:
+        arguments.read("preview", {"edge": 1e-7}, params)
+
+    said = caught.value.message.split("; ")
+    starts = ("engine preview has no parameter `num_step`", "`1e-07` is", "`11529", "`resolution`")
+    assert len(said) == len(starts)
+    for each, start in zip(said, starts, strict=True):
+        assert each.startswith(start)
+
+
+def test_parameters_of_several_controls_that_the_engine_lacks_are_one_mistake() -> None:
+    with pytest.raises(UsageError) as caught:
+        arguments.read("preview", None, {"masks": {"edge": "a", "vis": "b"}})
+
+    assert caught.value.message == "engine preview has no parameter `masks`"

@@ -11,7 +11,7 @@ from cosmos_jobs.targets import executors
 from cosmos_jobs.targets.doctor.machine import script
 from cosmos_jobs.targets.findings import Check, Facts, Verdict
 
-ASKED = Slurm("gpu", "lab", "gpu:h100:2", "04:00:00", "64G", 8, extra=("--qos=normal",))
+ASKED = Slurm("gpu", "lab", "gpu:h100:2", "04:00:00", mem="64G", cpus=8, extra=("--qos=normal",))
 TARGET = Target("cluster", "/shared/root", ("login",), slurm=ASKED)
 HEALTHY: dict[str, tuple[str, ...]] = {
     "clock-at-end": ("1000.7",),

@@ -12,7 +12,7 @@ from cosmos_jobs.config.project import Slurm, Target
 from cosmos_jobs.targets import executors
 from cosmos_jobs.targets.executors.base import Executor, Traits
 
-PROCESS = Target("gpu", "/data/x", ("gpu-1",), ("0", "1", "2", "3"), 2)
+PROCESS = Target("gpu", "/data/x", hosts=("gpu-1",), gpus=("0", "1", "2", "3"), gpus_per_batch=2)
 CLUSTER = Target("cluster", "/x", ("login",), slurm=Slurm(max_running=32, array_limit=900))
 
 

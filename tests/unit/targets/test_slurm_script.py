@@ -13,7 +13,14 @@ from tests.conftest import Golden
 GOLDEN = Path(__file__).parents[1] / "golden" / "scripts"
 NAME = "ca_0123456789abcdef"
 ALL = Slurm(
-    "gpu", "lab", "gpu:h100:1", "04:00:00", "64G", 8, max_running=32, extra=("--qos=normal",)
+    "gpu",
+    "lab",
+    "gpu:h100:1",
+    "04:00:00",
+    mem="64G",
+    cpus=8,
+    max_running=32,
+    extra=("--qos=normal",),
 )
 
 

@@ -62,6 +62,7 @@ def changed(change: Change, planned_: Planned, count: int = 1) -> Planned:
 def hostile(written: str, count: int = 1) -> Planned:
     """Return a plan that has a text wherever a user's text can come in."""
     (job,) = PLAIN.jobs
+    assert job.spec
     job = replace(job, spec=replace(job.spec, path=written), target=written)
     made = replace(PLAIN, jobs=(job,), refusals=(written,))
     change = Change(Action.RETRY, "rs_1", "x", written, written)

@@ -14,7 +14,7 @@ from cosmos_jobs.core.serialize import Described
 from cosmos_jobs.plan import lifecycle
 from cosmos_jobs.state import untrusted
 from cosmos_jobs.state.store import Store, Transaction
-from cosmos_jobs.targets.fleet import Site
+from cosmos_jobs.targets.fleet import Machine
 
 
 def outputs(store: Store, found: Outputs) -> tuple[str, ...]:
@@ -75,20 +75,20 @@ def _adds(record: Record | None, batch: str, made: Mapping[str, Collection[str]]
     return not tried or batch in made.get(record.run.id, ())
 
 
-async def batches(store: Store, site: Site) -> frozenset[str]:
+async def batches(store: Store, machine: Machine) -> frozenset[str]:
     """Queue, in the batches that a machine has, the runs that the store does not know of as made.
 
     Return them; a look at the machine then tells what became of each. Of
     several batches with a run, one that has made it counts, else the newest.
     """
-    ids = await site.batches.list()
-    told = await site.batches.describe(ids)
+    ids = await machine.batches.list()
+    told = await machine.batches.describe(ids)
     store.snapshot()
     names = _names(store)
     read = [each for data in told.values() if (each := serialize.described(data))]
     found = [each for one in read if (each := untrusted.described(one, names))]
-    made = await _made(site, found)
-    latest = await site.batches.find(sorted({r.run.id for each in found for r in each.records}))
+    made = await _made(machine, found)
+    latest = await machine.batches.find(sorted({r.run.id for each in found for r in each.records}))
     chosen: dict[str, tuple[Described, Record]] = {}
     for each in found:
         for record in each.records:
@@ -103,14 +103,14 @@ async def batches(store: Store, site: Site) -> frozenset[str]:
         for run_id, (each, record) in chosen.items()
         if _adds(known.get(run_id), each.batch.id, made)
     }
-    await site.batches.keep(sorted({each.batch.id for each, _ in chosen.values()}))
-    return _queued(store, site, chosen, made)
+    await machine.batches.keep(sorted({each.batch.id for each, _ in chosen.values()}))
+    return _queued(store, machine, chosen, made)
 
 
-async def _made(site: Site, found: Iterable[Described]) -> dict[str, set[str]]:
+async def _made(machine: Machine, found: Iterable[Described]) -> dict[str, set[str]]:
     """Return the batches that have made each run."""
     made: dict[str, set[str]] = {}
-    for batch_id, seen in (await looked_at(site, [each.batch for each in found])).items():
+    for batch_id, seen in (await looked_at(machine, [each.batch for each in found])).items():
         for run_id, outcome in seen.outcomes.items():
             if outcome.state is State.SUCCEEDED:
                 made.setdefault(run_id, set()).add(batch_id)
@@ -119,7 +119,7 @@ async def _made(site: Site, found: Iterable[Described]) -> dict[str, set[str]]:
 
 def _queued(
     store: Store,
-    site: Site,
+    machine: Machine,
     chosen: Mapping[str, tuple[Described, Record]],
     made: Mapping[str, Collection[str]],
 ) -> frozenset[str]:
@@ -129,7 +129,9 @@ def _queued(
             known = change.run(run_id)
             if not _adds(known, described.batch.id, made):
                 continue
-            batch = replace(described.batch, target=site.target.name, host=site.name, done=False)
+            batch = replace(
+                described.batch, target=machine.target.name, host=machine.name, done=False
+            )
             prompts = {prompt.prompt.id: prompt for prompt in described.prompts}
             change.put_batches([batch])
             change.put_prompts([prompts[record.run.prompt_id]])

@@ -25,7 +25,7 @@ from cosmos_jobs.errors import AnswerIsNo, EngineError, HostError
 from cosmos_jobs.plan import batching, lifecycle
 from cosmos_jobs.state import untrusted
 from cosmos_jobs.state.store import Store, Transaction
-from cosmos_jobs.targets.fleet import Fleet, Site
+from cosmos_jobs.targets.fleet import Fleet, Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +126,21 @@ class Claims:
         for target, runs in targets.items():
             records = [known.runs[run_id] for run_id in runs if run_id in known.states]
             own = {batch for record in records for batch in record.batches}
-            sites = self._fleet.of(target)
-            told = await asyncio.gather(*(self._asked(site, runs, own) for site in sites))
-            if all(site.trouble for site in sites):
-                raise next(site.trouble for site in sites if site.trouble)
+            machines = self._fleet.of(target)
+            told = await asyncio.gather(*(self._asked(machine, runs, own) for machine in machines))
+            if all(machine.trouble for machine in machines):
+                raise next(machine.trouble for machine in machines if machine.trouble)
             for each in told:
                 found |= each
         return found
 
     async def _asked(
-        self, site: Site, runs: Collection[str], own: Collection[str]
+        self, machine: Machine, runs: Collection[str], own: Collection[str]
     ) -> Mapping[str, Held | str]:
         try:
-            return await held(site, runs, own)
+            return await held(machine, runs, own)
         except HostError as error:
-            self._fleet.leave(site, error, silent=True)
+            self._fleet.leave(machine, error, silent=True)
             return {}
 
     async def _keep(
@@ -151,9 +151,9 @@ class Claims:
             batches = {
                 held.batch for each in members if isinstance(held := found.get(each.run.id), Held)
             }
-            for site in self._fleet.of(target):
-                if mine := sorted(each.id for each in batches if each.host == site.name):
-                    await site.batches.keep(mine)
+            for machine in self._fleet.of(target):
+                if mine := sorted(each.id for each in batches if each.host == machine.name):
+                    await machine.batches.keep(mine)
 
     def _queue(
         self,
@@ -193,7 +193,7 @@ class Claims:
         before: Mapping[str, str],
         sources: Mapping[str, Source],
     ) -> list[Batch]:
-        sites = self._fleet.of(target)
+        machines = self._fleet.of(target)
         # How often each was given away: a batch that was given away once is never begun again.
         given = {record.run.id: len(record.attempts) + len(record.passed) for record in records}
         alone = {record.run.id for record in records if lifecycle.is_suspect(record)}
@@ -210,13 +210,13 @@ class Claims:
                 given,
                 target,
                 key,
-                sites[0].target.max_batch,
+                machines[0].target.max_batch,
                 before,
-                slots=sites[0].executor.traits.slots * len(sites),
+                slots=machines[0].executor.traits.slots * len(machines),
             )
         ]
         # Where there is no choice it is made now: one write less for each batch.
-        host = sites[0].name if len(sites) == 1 else ""
+        host = machines[0].name if len(machines) == 1 else ""
         return [replace(batch, host=host) for batch in batches]
 
     def _prompt_record(self, source: Source, change: Transaction) -> PromptRecord:
@@ -259,37 +259,39 @@ def _check_standing(prompt_ids: Collection[str], change: Transaction) -> None:
         )
 
 
-async def held(site: Site, runs: Collection[str], own: Collection[str]) -> Mapping[str, Held | str]:
+async def held(
+    machine: Machine, runs: Collection[str], own: Collection[str]
+) -> Mapping[str, Held | str]:
     """Return what has each of the runs on a machine, by run.
 
     For the batches of `own`, and those that say nothing of themselves, it is
     just their id.
     """
-    found = await site.batches.find(list(runs))
+    found = await machine.batches.find(list(runs))
     foreign = {batch for batch in found.values() if batch not in own}
     if not foreign:
         return found
-    told = await site.batches.describe(foreign)
+    told = await machine.batches.describe(foreign)
     described = [each for data in told.values() if (each := serialize.described(data))]
     sound = [each for each in described if untrusted.batch(each.batch)]
-    seen = await looked_at(site, [_here(site, each) for each in sound])
+    seen = await looked_at(machine, [_here(machine, each) for each in sound])
     return {
         run: _held(run, seen[batch]) if batch in seen else batch for run, batch in found.items()
     }
 
 
-async def looked_at(site: Site, batches: Iterable[Batch]) -> dict[str, InFlight]:
+async def looked_at(machine: Machine, batches: Iterable[Batch]) -> dict[str, InFlight]:
     """Return how batches of anybody stand on a machine, by id; without those of unknown engines."""
     found: dict[str, InFlight] = {}
     for batch in batches:
         with suppress(EngineError):
             found[batch.id] = InFlight(batch=batch, engine=engine_named(batch.engine))
-    seen = await look(site, [*found.values()]) if found else {}
+    seen = await look(machine, [*found.values()]) if found else {}
     return {batch: advance(found[batch], polled) for batch, polled in seen.items()}
 
 
-def _here(site: Site, described: Described) -> Batch:
-    return replace(described.batch, target=site.target.name, host=site.name, done=False)
+def _here(machine: Machine, described: Described) -> Batch:
+    return replace(described.batch, target=machine.target.name, host=machine.name, done=False)
 
 
 def _held(run: str, batch: InFlight) -> Held:

@@ -20,27 +20,27 @@ from cosmos_jobs.core.redaction import masked
 from cosmos_jobs.core.safe_path import SafePath, UnsafePath
 from cosmos_jobs.engines import exit_status
 from cosmos_jobs.errors import TransferError
-from cosmos_jobs.targets.fleet import Site
+from cosmos_jobs.targets.fleet import Machine
 
 GROWING = ".ndjson"
 GUARDRAILS = "guardrails"
 
 
-async def look(site: Site, batches: Sequence[InFlight]) -> dict[str, Polled]:
+async def look(machine: Machine, batches: Sequence[InFlight]) -> dict[str, Polled]:
     """Ask a machine how its batches stand, and read their new markers; return what is seen."""
-    found = await site.executor.poll([each.id for each in batches])
+    found = await machine.executor.poll([each.id for each in batches])
     new = {each.id: names for each in batches if (names := _unread(each, found[each.id]))}
-    texts = await site.batches.read(new) if new else {}
+    texts = await machine.batches.read(new) if new else {}
     return {
-        each.id: _polled(site, each, found[each.id], texts.get(each.id, {})) for each in batches
+        each.id: _polled(machine, each, found[each.id], texts.get(each.id, {})) for each in batches
     }
 
 
-def _polled(site: Site, batch: InFlight, status: Status, new: Mapping[str, str]) -> Polled:
+def _polled(machine: Machine, batch: InFlight, status: Status, new: Mapping[str, str]) -> Polled:
     told = batch.engine.outcomes(batch.batch, status, {**batch.texts, **new})
     # A machine may tell of runs that it was never given.
     ours = set(batch.batch.runs)
-    covered = {run: _covered(_safe(each), site) for run, each in told.items() if run in ours}
+    covered = {run: _covered(_safe(each), machine) for run, each in told.items() if run in ours}
     return Polled(status, new, covered)
 
 
@@ -52,9 +52,9 @@ def _safe(outcome: Outcome) -> Outcome:
         return exit_status.misnamed(error)
 
 
-def _covered(outcome: Outcome, site: Site) -> Outcome:
+def _covered(outcome: Outcome, machine: Machine) -> Outcome:
     """Return the outcome without secrets: an exception may have quoted one."""
-    return replace(outcome, reason=masked(outcome.reason, site.secrets))
+    return replace(outcome, reason=masked(outcome.reason, machine.secrets))
 
 
 def _unread(batch: InFlight, status: Status) -> list[str]:
@@ -81,7 +81,7 @@ class Collector:
         self._outputs = outputs
 
     async def fetch(
-        self, site: Site, batch: InFlight, record: Record, prompt: PromptRecord
+        self, machine: Machine, batch: InFlight, record: Record, prompt: PromptRecord
     ) -> Fetched | Damaged:
         """Bring a finished run's files here; what does not arrive as a video is a failure.
 
@@ -90,13 +90,13 @@ class Collector:
         run_id, outcome = record.run.id, batch.outcomes[record.run.id]
         with self._outputs.arriving(run_id) as arriving:
             try:
-                made = await _brought(site, batch, outcome, arriving)
+                made = await _brought(machine, batch, outcome, arriving)
             except TransferError as error:
                 made = error.message
             if isinstance(made, str):
                 return Damaged(run_id, made)
             (arriving / LOG).write_text(batch.status.log)
-            document = _manifest(site, batch, record, prompt, outcome, made)
+            document = _manifest(machine, batch, record, prompt, outcome, made)
             atomic.write(arriving / MANIFEST, document)
             self._outputs.receive(run_id, arriving)
         self._outputs.link(replace(record, output=made.output))
@@ -117,10 +117,12 @@ class _Made:
     files: Mapping[SafePath, str]
 
 
-async def _brought(site: Site, batch: InFlight, outcome: Outcome, folder: Path) -> _Made | str:
+async def _brought(
+    machine: Machine, batch: InFlight, outcome: Outcome, folder: Path
+) -> _Made | str:
     """Fetch the files of a run into a folder; return what they are, or what is wrong with them."""
-    names = {site.batches.path(batch.id, path): name for name, path in outcome.files.items()}
-    sha256 = await site.host.get({path: folder / name for path, name in names.items()})
+    names = {machine.batches.path(batch.id, path): name for name, path in outcome.files.items()}
+    sha256 = await machine.host.get({path: folder / name for path, name in names.items()})
     found = {name: sha256.get(path, "") for path, name in names.items()}
     return await asyncio.to_thread(_checked, folder, found, outcome)
 
@@ -143,7 +145,7 @@ def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> _
 
 
 def _manifest(
-    site: Site,
+    machine: Machine,
     batch: InFlight,
     record: Record,
     prompt: PromptRecord,
@@ -165,7 +167,7 @@ def _manifest(
         "batch": batch.id,
         "companions": [run for run in batch.batch.runs if run != record.run.id],
         "target": batch.batch.target,
-        "host": site.name,
+        "host": machine.name,
         "gpu": status.gpu,
         **status.facts,
         "attempt": len(record.attempts),

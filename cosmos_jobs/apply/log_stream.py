@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cosmos_jobs.apply.in_flight import FINAL, InFlight
 from cosmos_jobs.core import atomic
-from cosmos_jobs.targets.fleet import Site
+from cosmos_jobs.targets.fleet import Machine
 
 LOG_PAUSE_S = 0.5
 
@@ -24,17 +24,17 @@ class Logs:
         self._offsets = _load(path)
         self._ends: dict[str, str] = {}
 
-    async def stream(self, site: Site, batches: Sequence[InFlight]) -> None:
+    async def stream(self, machine: Machine, batches: Sequence[InFlight]) -> None:
         """Tell what batches of a machine have said since the last time."""
         for each in batches:
             end = each.status.log
             if end and self._ends.get(each.id) != end:
-                await self._rest(site, each.id)
+                await self._rest(machine, each.id)
                 self._ends[each.id] = end
 
-    async def _rest(self, site: Site, batch: str) -> None:
+    async def _rest(self, machine: Machine, batch: str) -> None:
         while True:
-            part, offset = await site.batches.log(batch, self._offsets.get(batch, 0))
+            part, offset = await machine.batches.log(batch, self._offsets.get(batch, 0))
             if not part:
                 return
             for line in part.decode(errors="replace").splitlines():
@@ -53,14 +53,16 @@ class Logs:
             atomic.write(self._path, json.dumps(self._offsets).encode())
 
 
-async def tell_log(site: Site, batch: str, tell: Callable[[bytes], None], *, follow: bool) -> None:
+async def tell_log(
+    machine: Machine, batch: str, tell: Callable[[bytes], None], *, follow: bool
+) -> None:
     """Tell a batch's log part by part, with `follow` until it has ended."""
     offset = 0
     while True:
         # First: what is written until it is seen to have ended is read after that.
-        ended = not follow or (await site.executor.poll([batch]))[batch].life in FINAL
+        ended = not follow or (await machine.executor.poll([batch]))[batch].life in FINAL
         while True:
-            part, offset = await site.batches.log(batch, offset)
+            part, offset = await machine.batches.log(batch, offset)
             if not part:
                 break
             tell(part)

@@ -45,8 +45,8 @@ from cosmos_jobs.core.record import State
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import HostError, NoContact
 from cosmos_jobs.state.store import Store
-from cosmos_jobs.targets.executors.base import Order
-from cosmos_jobs.targets.fleet import Site
+from cosmos_jobs.targets.executors.base import Submission
+from cosmos_jobs.targets.fleet import Machine
 
 WRITE_SHARE = 0.04
 """The longest share of time that the processor spends writing the store."""
@@ -102,25 +102,25 @@ class Performer:
             case Leave():
                 self._stopped(step.batches)
             case Look() | Fetch() | Assign() | Submit() | Cancel():
-                await self._at_machine(step, self._tracker.site(step.machine), under_way)
+                await self._at_machine(step, self._tracker.machine(step.machine), under_way)
 
     async def _at_machine(
         self,
         step: Look | Fetch | Assign | Submit | Cancel,
-        site: Site,
+        machine: Machine,
         under_way: Collection[Step],
     ) -> None:
         match step:
             case Look():
-                await self._look(site, step.batches)
+                await self._look(machine, step.batches)
             case Fetch():
-                await self.fetch(site, step.batch, step.run)
+                await self.fetch(machine, step.batch, step.run)
             case Assign():
-                await self._assign(site, step.batches)
+                await self._assign(machine, step.batches)
             case Submit():
-                await self._submit(site, step.batches)
+                await self._submit(machine, step.batches)
             case Cancel():
-                await self._cancel(site, step, under_way)
+                await self._cancel(machine, step, under_way)
 
     def _batches(self, batch_ids: Collection[str]) -> list[InFlight]:
         found = self._tracker.in_flight
@@ -164,14 +164,14 @@ class Performer:
         known = await self.read()
         self._tracker.follow(self._tracker.agenda.reviewed(known, gave_up=self._tracker.gave_up))
 
-    async def _assign(self, site: Site, batch_ids: Sequence[str]) -> None:
-        noted = await record.assign(self._store, self._batches(batch_ids), site.name)
+    async def _assign(self, machine: Machine, batch_ids: Sequence[str]) -> None:
+        noted = await record.assign(self._store, self._batches(batch_ids), machine.name)
         for each in self._batches(batch_ids):
             batch = noted.get(each.id)
             if batch is None:
                 self._tracker.see(each.id, Dropped(frozenset(each.batch.runs)))
             else:
-                self._tracker.assigned(batch, by_us=batch.host == site.name)
+                self._tracker.assigned(batch, by_us=batch.host == machine.name)
 
     async def _withdraw(self, batch_ids: Sequence[str]) -> None:
         told, records = await record.withdraw(self._store, self._batches(batch_ids))
@@ -185,20 +185,20 @@ class Performer:
 
     # --- machines -------------------------------------------------------------------------
 
-    async def _look(self, site: Site, batch_ids: Sequence[str]) -> None:
+    async def _look(self, machine: Machine, batch_ids: Sequence[str]) -> None:
         began, asked = time.monotonic(), self._batches(batch_ids)
         try:
-            changed = await self.look(site, asked)
+            changed = await self.look(machine, asked)
             if self._logs:
-                await self._logs.stream(site, self._batches(batch_ids))
+                await self._logs.stream(machine, self._batches(batch_ids))
         except HostError as error:
-            self._tracker.leave(site, error, asked=True)
+            self._tracker.leave(machine, error, asked=True)
         else:
-            self._tracker.answered(site, began, changed=changed)
+            self._tracker.answered(machine, began, changed=changed)
 
-    async def look(self, site: Site, batches: Sequence[InFlight]) -> bool:
+    async def look(self, machine: Machine, batches: Sequence[InFlight]) -> bool:
         """Ask a machine how batches stand; return whether any of it is new."""
-        seen = await look(site, batches)
+        seen = await look(machine, batches)
         changed = any(seen[each.id].status != each.status for each in batches)
         for batch_id, polled in seen.items():
             self._tracker.see(batch_id, polled)
@@ -209,44 +209,46 @@ class Performer:
                     self._collector.keep_log(each, run_id)
         return changed
 
-    async def fetch(self, site: Site, batch_id: str, run_id: str) -> None:
+    async def fetch(self, machine: Machine, batch_id: str, run_id: str) -> None:
         """Bring what a run has made here."""
         for batch in self._batches([batch_id]):
-            if seen := await self._restorer.fetch(site, batch, run_id):
+            if seen := await self._restorer.fetch(machine, batch, run_id):
                 self._tracker.see(batch_id, seen)
 
-    async def _submit(self, site: Site, batch_ids: Sequence[str]) -> None:
+    async def _submit(self, machine: Machine, batch_ids: Sequence[str]) -> None:
         try:
-            await self._start(site, batch_ids)
+            await self._start(machine, batch_ids)
         except NoContact as error:
-            self._tracker.leave(site, error)
+            self._tracker.leave(machine, error)
         except HostError as error:
             # It answers, and has not taken the batches: another machine may.
             for batch_id in batch_ids:
                 self._tracker.see(batch_id, Refused())
-            self._tracker.leave(site, error, silent=False)
+            self._tracker.leave(machine, error, silent=False)
 
-    async def _start(self, site: Site, batch_ids: Sequence[str]) -> None:
+    async def _start(self, machine: Machine, batch_ids: Sequence[str]) -> None:
         """Submit batches together; those whose inputs are long in coming are left for later."""
         began = time.monotonic()
-        orders: dict[str, Order] = {}
+        submissions: dict[str, Submission] = {}
         for each in self._batches(batch_ids):
-            if orders and time.monotonic() - began > GATHER_S:
+            if submissions and time.monotonic() - began > GATHER_S:
                 break
-            _check_submissions(site, each)
-            staged = await self._submissions.stage(site, each, self._tracker.known)
+            _check_submissions(machine, each)
+            staged = await self._submissions.stage(machine, each, self._tracker.known)
             self._tracker.see(each.id, *staged.missing)
-            if staged.order is None:
+            if staged.submission is None:
                 self._tracker.see(each.id, NothingToSend(time.monotonic()))
             else:
-                orders[each.id] = staged.order
-        await self._check_places(site, [*orders])
+                submissions[each.id] = staged.submission
+        await self._check_places(machine, [*submissions])
         # One may have been freed for another machine while the inputs of others travelled.
-        left = {each.id for each in self._batches(orders) if each.machine == site.name}
-        if orders := {batch_id: order for batch_id, order in orders.items() if batch_id in left}:
-            await self._send(site, orders)
+        left = {each.id for each in self._batches(submissions) if each.machine == machine.name}
+        if submissions := {
+            batch_id: submission for batch_id, submission in submissions.items() if batch_id in left
+        }:
+            await self._send(machine, submissions)
 
-    async def _check_places(self, site: Site, batch_ids: Sequence[str]) -> None:
+    async def _check_places(self, machine: Machine, batch_ids: Sequence[str]) -> None:
         """Have the store say where batches of others belong, before they are first sent.
 
         Their own process may live, and have moved one to another machine meanwhile.
@@ -254,25 +256,25 @@ class Performer:
         others = [
             each.id for each in self._batches(batch_ids) if not each.is_ours and each.sent is None
         ]
-        if others and self._tracker.has_choice(site):
-            await self._assign(site, others)
+        if others and self._tracker.has_choice(machine):
+            await self._assign(machine, others)
 
-    async def _send(self, site: Site, orders: dict[str, Order]) -> None:
-        for batch_id in orders:
+    async def _send(self, machine: Machine, submissions: dict[str, Submission]) -> None:
+        for batch_id in submissions:
             self._tracker.see(batch_id, Sent(time.monotonic()))
-        await site.executor.submit(list(orders.values()))
-        for batch_id in orders:
+        await machine.executor.submit(list(submissions.values()))
+        for batch_id in submissions:
             self._tracker.see(batch_id, Submitted(time.monotonic()))
-        for each in self._batches(orders):
+        for each in self._batches(submissions):
             self._teller.submitted(each)
 
     # --- stop -----------------------------------------------------------------------------
 
-    async def _cancel(self, site: Site, step: Cancel, under_way: Collection[Step]) -> None:
+    async def _cancel(self, machine: Machine, step: Cancel, under_way: Collection[Step]) -> None:
         is_all = self._tracker.stop is Stop.ALL
         try:
-            async with asyncio.timeout(None if site.is_here or is_all else STOP_TIMEOUT_S):
-                await self._end(site, step, under_way)
+            async with asyncio.timeout(None if machine.is_here or is_all else STOP_TIMEOUT_S):
+                await self._end(machine, step, under_way)
         except HostError as error:
             self.trouble = error
         except TimeoutError:
@@ -280,28 +282,28 @@ class Performer:
         finally:
             self._stopped(step.batches)
 
-    async def _end(self, site: Site, step: Cancel, under_way: Collection[Step]) -> None:
+    async def _end(self, machine: Machine, step: Cancel, under_way: Collection[Step]) -> None:
         """End batches on a machine, and fetch what they made before."""
-        shared = await site.executor.cancel(list(step.batches), kill=step.kill)
+        shared = await machine.executor.cancel(list(step.batches), kill=step.kill)
         for batch_id in shared:
             # Others need it: it goes on for them, and for us it is as if it had ended.
             self._tracker.see(batch_id, Cancelled())
         ours = self._batches([each for each in step.batches if each not in shared])
         if ours:
-            await self.look(site, ours)
+            await self.look(machine, ours)
         for each in self._batches([each.id for each in ours]):
             for run_id in each.due:
                 if Fetch(step.machine, each.id, run_id) not in under_way:
-                    await self.fetch(site, each.id, run_id)
+                    await self.fetch(machine, each.id, run_id)
 
     def _stopped(self, batch_ids: Collection[str]) -> None:
         for batch_id in batch_ids:
             self._tracker.see(batch_id, Stopped())
 
 
-def _check_submissions(site: Site, batch: InFlight) -> None:
+def _check_submissions(machine: Machine, batch: InFlight) -> None:
     if batch.submissions >= MAX_SUBMISSIONS:
         raise HostError(
-            f"{site.name} does not start {batch.id}",
-            hint=f"look in {site.batches.layout.batch(batch.id)}",
+            f"{machine.name} does not start {batch.id}",
+            hint=f"look in {machine.batches.layout.batch(batch.id)}",
         )

@@ -168,11 +168,11 @@ class Reconciler:
     async def adopt(self, target: str) -> frozenset[str]:
         """Queue what the machines of a target have of runs that the store lost; return these."""
         found: frozenset[str] = frozenset()
-        for site in self._fleet.of(target):
+        for machine in self._fleet.of(target):
             try:
-                found |= await adopt.batches(self._store, site)
+                found |= await adopt.batches(self._store, machine)
             except HostError as error:
-                self._tracker.leave(site, error)
+                self._tracker.leave(machine, error)
         return found
 
     async def bring_back(self, run_ids: Collection[str]) -> None:
@@ -181,18 +181,18 @@ class Reconciler:
 
     async def log(self, batch: Batch, tell: Callable[[bytes], None], *, follow: bool) -> None:
         """Tell a batch's log part by part, with `follow` until it has ended."""
-        site = self._fleet.site_of(batch)
-        if site is None:
+        machine = self._fleet.machine_of(batch)
+        if machine is None:
             raise HostError(f"no machine has {batch.id} yet", hint="start it: cosmos-jobs watch")
-        await tell_log(site, batch.id, tell, follow=follow)
+        await tell_log(machine, batch.id, tell, follow=follow)
 
     async def close(self) -> None:
         """Tell the machines which batches we are done with, and let go of them."""
-        for site, batches in self._tracker.finished.items():
-            if not site.is_silent:
+        for machine, batches in self._tracker.finished.items():
+            if not machine.is_silent:
                 with suppress(HostError, TimeoutError):
                     async with asyncio.timeout(STOP_TIMEOUT_S):
-                        await site.batches.release(batches)
+                        await machine.batches.release(batches)
         await self._fleet.close()
         if self.publishing:
             await self.publishing.close()
@@ -202,12 +202,12 @@ class Reconciler:
 
     def troubles(self) -> tuple[CosmosJobsError, ...]:
         """Return why machines were left alone, and why something is not published or taken."""
-        troubles = [site.trouble for site in self._fleet.all() if site.trouble]
+        troubles = [machine.trouble for machine in self._fleet.all() if machine.trouble]
         lost = {error.message: error for _, error in self._tracker.homeless.values()}
         published = self.publishing.troubles() if self.publishing else ()
         return (*troubles, *lost.values(), *published)
 
     def traffic(self) -> tuple[str, ...]:
         """Return what went over each connection."""
-        hosts = (site.host for site in self._fleet.all())
+        hosts = (machine.host for machine in self._fleet.all())
         return tuple(f"{host.name}: {host.traffic}" for host in hosts if host.traffic is not None)

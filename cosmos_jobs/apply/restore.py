@@ -13,7 +13,7 @@ from cosmos_jobs.artifacts.outputs import Outputs
 from cosmos_jobs.config.project import Project
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.state.store import Store
-from cosmos_jobs.targets.fleet import Fleet, Site
+from cosmos_jobs.targets.fleet import Fleet, Machine
 
 
 class Restorer:
@@ -35,7 +35,9 @@ class Restorer:
         self._outputs = Outputs(project.outputs)
         self.collector = Collector(self._outputs)
 
-    async def fetch(self, site: Site, batch: InFlight, run_id: str) -> Fetched | Damaged | None:
+    async def fetch(
+        self, machine: Machine, batch: InFlight, run_id: str
+    ) -> Fetched | Damaged | None:
         """Bring what a run has made here; None when the machine does not answer."""
         known = self._tracker.known
         if run_id not in known.states:
@@ -43,11 +45,11 @@ class Restorer:
         made = known.runs[run_id]
         prompt = known.prompts[made.run.prompt_id]
         try:
-            seen = await self.collector.fetch(site, batch, made, prompt)
+            seen = await self.collector.fetch(machine, batch, made, prompt)
         except HostError as error:
-            self._tracker.leave(site, error)
+            self._tracker.leave(machine, error)
             return None
-        self._fleet.welcome(site)
+        self._fleet.welcome(machine)
         if self._publishing and isinstance(seen, Fetched):
             self._publishing.publish(run_id)
         return seen
@@ -74,17 +76,17 @@ class Restorer:
             batch = known.batches.get(batch_id)
             if batch is None or batch.target not in self._project.targets:
                 continue
-            site = self._fleet.site_of(batch)
-            if site and not site.is_silent:
-                await self._restore(site, self._tracker.made_of(batch), members)
+            machine = self._fleet.machine_of(batch)
+            if machine and not machine.is_silent:
+                await self._restore(machine, self._tracker.made_of(batch), members)
 
-    async def _restore(self, site: Site, batch: InFlight, run_ids: Collection[str]) -> None:
+    async def _restore(self, machine: Machine, batch: InFlight, run_ids: Collection[str]) -> None:
         try:
-            seen = (await look(site, [batch]))[batch.id]
+            seen = (await look(machine, [batch]))[batch.id]
         except HostError as error:
-            self._tracker.leave(site, error, asked=True)
+            self._tracker.leave(machine, error, asked=True)
             return
         batch = advance(batch, seen)
         for run_id in batch.due:
             if run_id in run_ids:
-                await self.fetch(site, batch, run_id)
+                await self.fetch(machine, batch, run_id)

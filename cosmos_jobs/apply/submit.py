@@ -19,8 +19,8 @@ from cosmos_jobs.core.serialize import ASKED, Asked, Described
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.engines.control_maps import Controls, Wanted
 from cosmos_jobs.plan import estimate
-from cosmos_jobs.targets.executors.base import Order
-from cosmos_jobs.targets.fleet import Site
+from cosmos_jobs.targets.executors.base import Submission
+from cosmos_jobs.targets.fleet import Machine
 from cosmos_jobs.targets.hosts.base import Upload
 
 TRUSTED_S = 1800
@@ -53,9 +53,9 @@ class _Given:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What came of making a batch ready: its order, None when no run of it can be made."""
+    """What came of making a batch ready: its submission, None when no run of it can be made."""
 
-    order: Order | None
+    submission: Submission | None
     missing: Sequence[InputMissing]
 
 
@@ -67,43 +67,43 @@ class Submissions:
         self._outputs = Outputs(project.outputs)
         self._cache = project.cache / "controls"
         self._controls = Controls(self._cache)
-        self._present: dict[Site, dict[str, float]] = {}
+        self._present: dict[Machine, dict[str, float]] = {}
         self._history: estimate.History | None = None
 
-    async def stage(self, site: Site, batch: InFlight, known: Snapshot) -> Staged:
-        """Return the order of a batch, its inputs in place.
+    async def stage(self, machine: Machine, batch: InFlight, known: Snapshot) -> Staged:
+        """Return the submission of a batch, its inputs in place.
 
         A run whose inputs cannot be had fails by itself. Raises EngineError
         when the target does not have the engine.
         """
-        site.target.installed(batch.engine.name)
+        machine.target.installed(batch.engine.name)
         missing: list[InputMissing] = []
         given = self._given(batch, known, missing)
         given = await self._with_maps(batch, given, missing)
-        given = await self._with_inputs(site, given, missing)
-        order = self._order(site, batch, known, given) if given else None
-        return Staged(order, missing)
+        given = await self._with_inputs(machine, given, missing)
+        submission = self._submission(machine, batch, known, given) if given else None
+        return Staged(submission, missing)
 
-    def _order(
-        self, site: Site, in_flight: InFlight, known: Snapshot, given: Sequence[_Given]
-    ) -> Order:
-        batch, target = in_flight.batch, site.target
+    def _submission(
+        self, machine: Machine, in_flight: InFlight, known: Snapshot, given: Sequence[_Given]
+    ) -> Submission:
+        batch, target = in_flight.batch, machine.target
         installation = target.installed(batch.engine)
-        layout = site.batches.layout
-        cache = str(self._cache) if site.is_here else layout.cache
+        layout = machine.batches.layout
+        cache = str(self._cache) if machine.is_here else layout.cache
         folder = layout.batch(batch.id)
         setup = target.setup(batch.engine, folder=folder, cache=cache, may_stay=True)
-        command = in_flight.engine.command([_task(site, each) for each in given], setup)
+        command = in_flight.engine.command([_task(machine, each) for each in given], setup)
         asked = [Asked(each.run.id, each.prompt.text, each.sha256s) for each in given]
-        return Order(
+        return Submission(
             batch,
             replace(command, files={**command.files, ASKED: serialize.asking(asked)}),
             installation,
-            self._description(batch, known),
-            in_flight.known,
-            self._project.secrets(installation),
-            self._limit_s(target, batch, known),
-            {sha256 for each in asked for sha256 in each.inputs.values()},
+            description=self._description(batch, known),
+            known=in_flight.known,
+            secrets=self._project.secrets(installation),
+            limit_s=self._limit_s(target, batch, known),
+            inputs={sha256 for each in asked for sha256 in each.inputs.values()},
         )
 
     def _given(self, batch: InFlight, known: Snapshot, missing: list[InputMissing]) -> list[_Given]:
@@ -167,26 +167,26 @@ class Submissions:
         return ready
 
     async def _with_inputs(
-        self, site: Site, given: Sequence[_Given], missing: list[InputMissing]
+        self, machine: Machine, given: Sequence[_Given], missing: list[InputMissing]
     ) -> list[_Given]:
         """Return the runs whose files are on the machine; the others fail by themselves."""
-        present, now = self._present.setdefault(site, {}), time.monotonic()
+        present, now = self._present.setdefault(machine, {}), time.monotonic()
         uploads = {
             place: Upload(file.path, place, file.sha256)
             for each in given
             for file in each.files
-            if (place := _place(site, file))
+            if (place := _place(machine, file))
         }
         lacking = [
             upload
             for target, upload in uploads.items()
             if now - present.get(target, -math.inf) > TRUSTED_S
         ]
-        wrong = await site.host.put(lacking) if lacking else {}
+        wrong = await machine.host.put(lacking) if lacking else {}
         present |= {upload.target: now for upload in lacking if upload.target not in wrong}
         ready = []
         for each in given:
-            places = (_place(site, file) for file in each.files)
+            places = (_place(machine, file) for file in each.files)
             problem = next((wrong[place] for place in places if place in wrong), "")
             if problem:
                 missing.append(InputMissing(each.run.id, problem))
@@ -214,14 +214,14 @@ class Submissions:
         return estimate.limit_s(expected, target.timeout_factor, work)
 
 
-def _place(site: Site, file: _File) -> str:
+def _place(machine: Machine, file: _File) -> str:
     """Return where a machine has a file: by its content, once ever."""
-    return site.batches.layout.input(file.sha256, file.path.suffix)
+    return machine.batches.layout.input(file.sha256, file.path.suffix)
 
 
-def _task(site: Site, given: _Given) -> Task:
-    inputs = {role: _place(site, file) for role, file in given.inputs.items()}
-    values = {name: _place(site, file) for name, file in given.values.items()}
+def _task(machine: Machine, given: _Given) -> Task:
+    inputs = {role: _place(machine, file) for role, file in given.inputs.items()}
+    values = {name: _place(machine, file) for name, file in given.values.items()}
     return Task(given.run, given.prompt, inputs, values, given.sha256s)
 
 

@@ -14,7 +14,7 @@ from cosmos_jobs.core.record import IN_FLIGHT
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.engines import get as engine_named
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.targets.fleet import Fleet, Site
+from cosmos_jobs.targets.fleet import Fleet, Machine
 
 NOTHING = Agenda(wanted=())
 
@@ -44,7 +44,7 @@ class Tracker:
         self.sync_at = 0.0
         self.homeless: dict[str, tuple[InFlight, HostError]] = {}
         self.followed: set[str] = set()
-        self.finished: dict[Site, list[str]] = {}
+        self.finished: dict[Machine, list[str]] = {}
 
     def follow(self, agenda: Agenda) -> None:
         """Go by an agenda; what of it is in flight already is found in the store first."""
@@ -98,11 +98,11 @@ class Tracker:
         for batch_id in batch_ids:
             batch = self.in_flight.get(batch_id)
             if batch and batch.is_settled and batch.is_out and batch.machine:
-                self.finished.setdefault(self.site_of(batch), []).append(batch_id)
+                self.finished.setdefault(self.machine_of(batch), []).append(batch_id)
 
     def troubled(self) -> list[tuple[InFlight, str]]:
         """Return what is on machines in trouble, and what that is."""
-        at = [(e, self.site_of(e).trouble) for e in self.in_flight.values() if e.machine]
+        at = [(e, self.machine_of(e).trouble) for e in self.in_flight.values() if e.machine]
         return [(each, why.message) for each, why in at if why and not each.is_settled]
 
     def _discover(self, run_ids: Iterable[str]) -> None:
@@ -116,12 +116,12 @@ class Tracker:
     def _take_up(self, batch: Batch) -> None:
         made = self.made_of(batch)
         try:
-            site = self._fleet.site_of(batch)
+            machine = self._fleet.machine_of(batch)
         except HostError as error:
             # The others are none the worse for it.
             self.homeless[batch.id] = made, error
         else:
-            self.in_flight[batch.id] = replace(made, machine=site.name if site else "")
+            self.in_flight[batch.id] = replace(made, machine=machine.name if machine else "")
 
     def made_of(self, batch: Batch) -> InFlight:
         """Return a batch of the store as one in flight, of which nothing is seen yet."""
@@ -137,62 +137,64 @@ class Tracker:
     def assigned(self, batch: Batch, *, by_us: bool) -> None:
         """Note which machine the store has for a batch."""
         try:
-            site = self._fleet.site_of(batch)
+            machine = self._fleet.machine_of(batch)
         except HostError as error:
             # Another project has that machine, and gave it the batch.
             if lost := self.in_flight.pop(batch.id, None):
                 self.homeless[batch.id] = replace(lost, machine=""), error
         else:
-            self.see(batch.id, Assigned(batch, site.name if site else "", by_us))
+            self.see(batch.id, Assigned(batch, machine.name if machine else "", by_us))
 
     # --- machines -------------------------------------------------------------------------
 
     def machines(self) -> tuple[MachineState, ...]:
         """Return how the machines are that batches in flight are on, or may get to."""
         targets = dict.fromkeys(each.batch.target for each in self.in_flight.values())
-        return tuple(self.state(site) for target in targets for site in self._fleet.of(target))
+        return tuple(
+            self.state(machine) for target in targets for machine in self._fleet.of(target)
+        )
 
-    def state(self, site: Site) -> MachineState:
+    def state(self, machine: Machine) -> MachineState:
         """Return how a machine is."""
-        key = site.target.name, site.name
+        key = machine.target.name, machine.name
         state = self._machines.get(key) or MachineState(
             key=key,
-            slots=site.executor.traits.slots,
-            at_once=site.executor.traits.at_once,
-            ahead=site.ahead,
-            is_here=site.is_here,
+            slots=machine.executor.traits.slots,
+            at_once=machine.executor.traits.at_once,
+            ahead=machine.ahead,
+            is_here=machine.is_here,
         )
-        return replace(state, has_trouble=site.trouble is not None, is_silent=site.is_silent)
+        return replace(state, has_trouble=machine.trouble is not None, is_silent=machine.is_silent)
 
-    def site(self, key: Key) -> Site:
+    def machine(self, key: Key) -> Machine:
         """Return a machine by its key."""
         return next(each for each in self._fleet.of(key[0]) if each.name == key[1])
 
-    def site_of(self, batch: InFlight) -> Site:
+    def machine_of(self, batch: InFlight) -> Machine:
         """Return the machine of a batch that has one."""
-        return self.site((batch.batch.target, batch.machine))
+        return self.machine((batch.batch.target, batch.machine))
 
-    def answered(self, site: Site, began: float, *, changed: bool) -> None:
+    def answered(self, machine: Machine, began: float, *, changed: bool) -> None:
         """Note that a machine was asked, and answered."""
-        self._fleet.welcome(site)
+        self._fleet.welcome(machine)
         now = time.monotonic()
-        state = self.state(site).asked(began, now, changed=changed)
+        state = self.state(machine).asked(began, now, changed=changed)
         self._machines[state.key] = state.balanced(self.in_flight, now)
 
     def leave(
-        self, site: Site, error: HostError, *, silent: bool = True, asked: bool = False
+        self, machine: Machine, error: HostError, *, silent: bool = True, asked: bool = False
     ) -> None:
         """Give a machine nothing more; what it has not taken goes to the others."""
-        self._fleet.leave(site, error, silent=silent)
-        state = self.state(site)
+        self._fleet.leave(machine, error, silent=silent)
+        state = self.state(machine)
         if silent:
             state = state.unanswered(time.monotonic(), asked=asked)
         self._machines[state.key] = state
-        if self.has_choice(site):
+        if self.has_choice(machine):
             for each in [*self.in_flight.values()]:
                 if (each.batch.target, each.machine) == state.key:
                     self.see(each.id, Freed())
 
-    def has_choice(self, site: Site) -> bool:
+    def has_choice(self, machine: Machine) -> bool:
         """Return whether its target has further machines."""
-        return len(self._fleet.of(site.target.name)) > 1
+        return len(self._fleet.of(machine.target.name)) > 1

@@ -15,7 +15,7 @@ from cosmos_jobs.plan import lifecycle
 from cosmos_jobs.state.store import Store, Transaction
 from cosmos_jobs.targets.executors import traits
 from cosmos_jobs.targets.executors.base import Swept
-from cosmos_jobs.targets.fleet import Access, open_sites
+from cosmos_jobs.targets.fleet import Access, open_machines
 from cosmos_jobs.targets.hosts.local import sweep
 
 
@@ -68,14 +68,14 @@ async def remote(
     access = Access(lambda line: None)
     swept = {}
     for target in targets:
-        for site in open_sites(project, target, access):
+        for machine in open_machines(project, target, access):
             # As late as can be: another apply of this project may be at work.
             batches = store.snapshot().batches.values()
             needed = [batch.id for batch in batches if not batch.done]
             try:
-                swept[site.name] = await site.sweep(needed, delete=delete)
+                swept[machine.name] = await machine.sweep(needed, delete=delete)
             finally:
-                await site.host.close()
+                await machine.host.close()
     return swept
 
 

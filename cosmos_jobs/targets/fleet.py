@@ -21,7 +21,7 @@ MAX_AHEAD = 32
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Site:
+class Machine:
     """A machine of a target: its host, its folders of `batches`, and what queues them.
 
     `ahead` batches wait there beside those at work, so that no GPU waits for
@@ -60,14 +60,14 @@ class Access:
     say: Callable[[str], None]
 
 
-def open_sites(project: Project, target: Target, access: Access) -> tuple[Site, ...]:
+def open_machines(project: Project, target: Target, access: Access) -> tuple[Machine, ...]:
     """Return the machines of a target; none is connected to yet."""
     return tuple(
         _open(project, target, host, access) for host in open_hosts(project, target, access)
     )
 
 
-def _open(project: Project, target: Target, host: Host, access: Access) -> Site:
+def _open(project: Project, target: Target, host: Host, access: Access) -> Machine:
     secrets = frozenset(
         value
         for installation in target.engines.values()
@@ -78,7 +78,7 @@ def _open(project: Project, target: Target, host: Host, access: Access) -> Site:
     )
     executor = executors.of(target).open(batches, target, access.say)
     traits = executor.traits
-    return Site(
+    return Machine(
         target=target,
         host=host,
         batches=batches,
@@ -113,51 +113,51 @@ class Fleet:
     def __init__(self, project: Project, access: Access) -> None:
         self._project = project
         self._access = access
-        self._sites: dict[str, tuple[Site, ...]] = {}
+        self._machines: dict[str, tuple[Machine, ...]] = {}
 
-    def of(self, target: str) -> tuple[Site, ...]:
+    def of(self, target: str) -> tuple[Machine, ...]:
         """Return the machines of a target; HostError when the project no longer has it."""
-        if target not in self._sites:
+        if target not in self._machines:
             found = self._project.targets.get(target)
             if found is None:
                 raise HostError(
                     f"the target `{target}` is no longer in cosmos-jobs.yaml, but runs wait there",
                     hint=GIVE_UP,
                 )
-            self._sites[target] = open_sites(self._project, found, self._access)
-        return self._sites[target]
+            self._machines[target] = open_machines(self._project, found, self._access)
+        return self._machines[target]
 
-    def site_of(self, batch: Batch) -> Site | None:
+    def machine_of(self, batch: Batch) -> Machine | None:
         """Return the machine that has a batch; None while it is any of several."""
-        sites = self.of(batch.target)
+        machines = self.of(batch.target)
         if not batch.host:
-            return sites[0] if len(sites) == 1 else None
-        for site in sites:
-            if site.name == batch.host:
-                return site
+            return machines[0] if len(machines) == 1 else None
+        for machine in machines:
+            if machine.name == batch.host:
+                return machine
         raise HostError(
             f"`{batch.host}` is no longer a host of `{batch.target}`, but runs are there",
             hint=GIVE_UP,
         )
 
-    def all(self) -> tuple[Site, ...]:
+    def all(self) -> tuple[Machine, ...]:
         """Return the machines that were needed so far."""
-        return tuple(site for sites in self._sites.values() for site in sites)
+        return tuple(machine for machines in self._machines.values() for machine in machines)
 
-    def leave(self, site: Site, error: HostError, *, silent: bool) -> None:
+    def leave(self, machine: Machine, error: HostError, *, silent: bool) -> None:
         """Give a machine nothing more, and say why; until it answers again, if it is `silent`."""
         # Where there is no other machine, it is what the whole command ends with.
-        if site.trouble is None and len(self.of(site.target.name)) > 1:
+        if machine.trouble is None and len(self.of(machine.target.name)) > 1:
             self._access.say(error.message)
-        site.trouble = error
-        site.is_silent = silent
+        machine.trouble = error
+        machine.is_silent = silent
 
-    def welcome(self, site: Site) -> None:
+    def welcome(self, machine: Machine) -> None:
         """Note that a machine has answered."""
-        if site.is_silent:
-            site.trouble, site.is_silent = None, False
+        if machine.is_silent:
+            machine.trouble, machine.is_silent = None, False
 
     async def close(self) -> None:
         """Let go of all machines."""
-        for site in self.all():
-            await site.host.close()
+        for machine in self.all():
+            await machine.host.close()

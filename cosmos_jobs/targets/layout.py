@@ -14,103 +14,70 @@ from enum import StrEnum
 class Folder(StrEnum):
     """What is below the root; in a script that of INPUTS is `$inputs_dir`."""
 
-    INPUTS = "inputs"
-    """Files by their content, each brought once: `<sha256>.<suffix>`."""
-    BATCHES = "batches"
-    """A folder for each batch."""
-    RUNS = "runs"
-    """For each run a file that names the batch it was last given to."""
-    GPUS = "gpus"
-    """The leases of GPUs: `<id>.lock`, who has each, and who queues for them."""
-    WARM = "warm"
-    """The servers that keep a model loaded, each in a folder named for its GPUs."""
-    ARRAYS = "arrays"
-    """What was handed to Slurm: a folder for each array."""
-    CACHE = "cache"
-    """What can be computed anew: control maps."""
-    REPRODUCE = "reproduce"
-    """Runs that are made again by hand."""
-    STATE = "state"
-    """The state of a team that keeps it here."""
-    OUTPUTS = "outputs"
-    """What a team has published here."""
+    INPUTS = "inputs"  # files by their content, each brought once: `<sha256>.<suffix>`
+    BATCHES = "batches"  # a folder for each batch
+    RUNS = "runs"  # for each run a file that names the batch it was last given to
+    GPUS = "gpus"  # the leases of GPUs: `<id>.lock`, who has each, and who queues for them
+    WARM = "warm"  # the servers that keep a model loaded, each named for its GPUs
+    ARRAYS = "arrays"  # a folder for each array that was handed to Slurm
+    CACHE = "cache"  # what can be computed anew: control maps
+    REPRODUCE = "reproduce"  # runs that are made again by hand
+    STATE = "state"  # the state of a team that keeps it here
+    OUTPUTS = "outputs"  # what a team has published here
 
 
 class Name(StrEnum):
     """What is in the folder of a batch, a server or an array; in a script EXIT is `$its_exit`."""
 
-    DESCRIPTION = "batch.json"
-    """What a batch is for, as its client wrote it."""
-    RUNS = "runs"
-    """Its runs, each with the batches that its client knew to have had it."""
-    INPUTS = "inputs"
-    """The sha256 of the files that it reads."""
+    # Of a batch, as it comes.
+    DESCRIPTION = "batch.json"  # what it is for, as its client wrote it
+    RUNS = "runs"  # its runs, each with the batches that its client knew to have had it
+    INPUTS = "inputs"  # the sha256 of the files that it reads
     SCRIPT = "run.sh"
-    NEEDED = "needed"
-    """A folder with a mark of each client that has not fetched all that it wants."""
-    CLAIM = "claim"
-    """Made by the first who starts it: of two, one goes on."""
-    PID = "pid"
-    """A process, with its birth: in `claim` that of run.sh."""
-    RESTARTS = "restarts"
-    """In `claim`: how often a scheduler had put the batch back before it began."""
-    CANCEL = "cancel"
-    """It is to end, or never to start."""
-    REFUSED = "refused"
-    """Batches that have its runs, of which its client did not know."""
-    REQUEUED = "requeued"
-    """It was begun a second time, and did nothing."""
+    NEEDED = "needed"  # a mark of each client that has not fetched all that it wants
+    ARRAY = "array"  # the array that it is an element of, and its number there
+    # As it begins.
+    CLAIM = "claim"  # made by the first who starts it: of two, one goes on
+    PID = "pid"  # a process, with its birth: in `claim` that of run.sh
+    RESTARTS = "restarts"  # in `claim`: how often Slurm had put it back before it began
+    CANCEL = "cancel"  # it is to end, or never to start
+    REFUSED = "refused"  # batches that have its runs, of which its client did not know
+    REQUEUED = "requeued"  # it was begun a second time, and did nothing
+    # At work.
     STARTED = "started"
     GPU = "gpu"
-    FACTS = "facts"
-    """What the machine says of itself: commit, image, GPU, driver."""
+    FACTS = "facts"  # what the machine says of itself: commit, image, GPU, driver
     LOG = "log"
-    OUT = "out"
-    """What the engine makes."""
-    FAULT = "fault"
-    EXIT = "exit"
-    """How it ended; written last."""
-    CONTAINER = "container"
-    """A container may run for it; that of a server is named in it."""
-    SLOT = "slot"
-    """The name of the server's folder that works the batch."""
-    SERVER = "server"
-    """The process of a server that is to end with the batch."""
-    SERVED = "served"
-    """The exit code that a server gives it."""
-    RESERVE = "reserve"
-    """Room for the last lines on a full disk."""
+    OUT = "out"  # what the engine makes
+    CONTAINER = "container"  # one may run for it; that of a server is named in it
+    SLOT = "slot"  # the name of the server's folder that works it
+    SERVER = "server"  # the process of a server that is to end with it
     PIPE = "pipe"
-    DOCKER = "docker.err"
-    """What Docker said last."""
-    NEXT = "next"
-    """The batch that a server is to take."""
-    CURRENT = "current"
-    """The batch that it works."""
-    KEY = "key"
-    """What batches must share with it."""
-    GPUS = "gpus"
-    """The GPUs that it uses."""
-    ENDED = "ended"
-    """The exit code of a server that has ended."""
-    ARRAY = "array"
-    """The array that a batch is an element of, and its number there."""
-    MEMBERS = "batches"
-    """The batches of an array, in their order."""
+    DOCKER = "docker.err"  # what Docker said last
+    # As it ends.
+    SERVED = "served"  # the exit code that a server gives it
+    RESERVE = "reserve"  # room for the last lines on a full disk
+    FAULT = "fault"
+    EXIT = "exit"  # how it ended; written last
+    # Of a server.
+    GPUS = "gpus"  # those that it uses
+    KEY = "key"  # what batches must share with it
+    NEXT = "next"  # the batch that it is to take
+    CURRENT = "current"  # the batch that it works
+    ENDED = "ended"  # its exit code
+    # Of an array.
+    MEMBERS = "batches"  # in their order
     ARRAY_SCRIPT = "array.sh"
-    JOB = "job"
-    """The number that Slurm gave an array."""
+    JOB = "job"  # the number that Slurm gave it
 
 
 class Dot(StrEnum):
     """How names end; in a script LOCK is `$dot_lock`."""
 
     LOCK = ".lock"
-    HOLDER = ".holder"
-    """Who leased a GPU last: the batch and its client."""
+    HOLDER = ".holder"  # who leased a GPU last: the batch and its client
     QUEUE = ".queue"
-    TEMPORARY = ".tmp"
-    """What is being written, and is renamed once it is whole."""
+    TEMPORARY = ".tmp"  # what is being written, and is renamed once it is whole
 
 
 BATCH = "ba_[0-9a-f]{16}"

@@ -11,8 +11,8 @@ from cosmos_jobs.core.backoff import Backoff
 from cosmos_jobs.core.batch import Batch, Life, Status
 from cosmos_jobs.core.errand import Errand
 from cosmos_jobs.errors import EngineError, HostError
-from cosmos_jobs.targets.executors.base import Order
-from cosmos_jobs.targets.fleet import Access, Site, open_sites
+from cosmos_jobs.targets.executors.base import Submission
+from cosmos_jobs.targets.fleet import Access, Machine, open_machines
 from cosmos_jobs.targets.hosts.base import Upload
 from cosmos_jobs.targets.layout import Name
 
@@ -34,38 +34,38 @@ async def send(project: Project, errand: Errand) -> str:
     target = project.named(errand.target)
     target.installed(errand.engine)
     access = Access(lambda line: None)
-    sites = open_sites(project, target, access)
+    machines = open_machines(project, target, access)
     try:
-        for number, site in enumerate(sites):
+        for number, machine in enumerate(machines):
             try:
-                return await _done(project, site, errand)
+                return await _done(project, machine, errand)
             except HostError:
-                if number == len(sites) - 1:
+                if number == len(machines) - 1:
                     raise
     finally:
-        for site in sites:
-            await site.host.close()
+        for machine in machines:
+            await machine.host.close()
     raise HostError(f"the target `{target.name}` has no machine")
 
 
-async def _done(project: Project, site: Site, errand: Errand) -> str:
+async def _done(project: Project, machine: Machine, errand: Errand) -> str:
     for attempt in range(MAX_TRIES):
         batch = _batch(errand, attempt)
-        status = (await site.executor.poll([batch.id]))[batch.id]
+        status = (await machine.executor.poll([batch.id]))[batch.id]
         is_new = status.life is Life.ABSENT
         if is_new:
-            await site.executor.submit([await _order(project, site, errand, batch)])
-        status = await _end(site, batch, status)
-        texts = (await site.batches.read({batch.id: [errand.answer]})).get(batch.id, {})
+            await machine.executor.submit([await _submission(project, machine, errand, batch)])
+        status = await _end(machine, batch, status)
+        texts = (await machine.batches.read({batch.id: [errand.answer]})).get(batch.id, {})
         if status.life is Life.EXITED and status.exit_code == 0 and errand.answer in texts:
-            await site.batches.release([batch.id])
+            await machine.batches.release([batch.id])
             return texts[errand.answer]
         if is_new:
             raise EngineError(
-                f"{errand.engine} left no answer on {site.name}: {_why(status)}",
-                hint=f"its log is {site.batches.layout.batch(batch.id, Name.LOG)}",
+                f"{errand.engine} left no answer on {machine.name}: {_why(status)}",
+                hint=f"its log is {machine.batches.layout.batch(batch.id, Name.LOG)}",
             )
-    raise EngineError(f"{errand.engine} left no answer on {site.name} {MAX_TRIES} times")
+    raise EngineError(f"{errand.engine} left no answer on {machine.name} {MAX_TRIES} times")
 
 
 def _batch(errand: Errand, attempt: int) -> Batch:
@@ -75,27 +75,29 @@ def _batch(errand: Errand, attempt: int) -> Batch:
     return Batch(f"ba_{digest}", errand.engine, errand.target, ())
 
 
-async def _order(project: Project, site: Site, errand: Errand, batch: Batch) -> Order:
-    target, layout = site.target, site.batches.layout
+async def _submission(
+    project: Project, machine: Machine, errand: Errand, batch: Batch
+) -> Submission:
+    target, layout = machine.target, machine.batches.layout
     installation = target.installed(errand.engine)
     places = {sha256: layout.input(sha256, path.suffix) for sha256, path in errand.files.items()}
     uploads = [Upload(path, places[sha256], sha256) for sha256, path in errand.files.items()]
-    wrong = await site.host.put(uploads) if uploads else {}
+    wrong = await machine.host.put(uploads) if uploads else {}
     present = {sha256: place for sha256, place in places.items() if place not in wrong}
     setup = target.setup(errand.engine, folder=layout.batch(batch.id), cache=layout.cache)
     secrets = project.secrets(installation)
     command = errand.command(setup, present)
-    return Order(
+    return Submission(
         batch, command, installation, secrets=secrets, limit_s=errand.limit_s, inputs=places
     )
 
 
-async def _end(site: Site, batch: Batch, status: Status) -> Status:
+async def _end(machine: Machine, batch: Batch, status: Status) -> Status:
     for number in itertools.count():
         if status.life not in (Life.ABSENT, Life.RUNNING):
             break
         await asyncio.sleep(PAUSES.pause(number))
-        status = (await site.executor.poll([batch.id]))[batch.id]
+        status = (await machine.executor.poll([batch.id]))[batch.id]
     return status
 
 

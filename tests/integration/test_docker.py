@@ -20,7 +20,7 @@ from cosmos_jobs.config.project import Container, Installation, Target
 from cosmos_jobs.core import failures
 from cosmos_jobs.core.batch import Batch, Command, Life, Server, Status
 from cosmos_jobs.targets.executors import launcher
-from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.base import Submission
 from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
 from cosmos_jobs.targets.hosts.base import Host
@@ -80,7 +80,7 @@ class Bench:
         args = ("--network=none", "--label", 'note=it\'s "so"')
         contained = Container(image, tuple(docker_engine.volumes()), args)
         installation = Installation(container=contained, env=env or {})
-        order = Order(batch, command, installation, **more)
+        order = Submission(batch, command, installation, **more)
         self._runner.run(self._executor.submit([order]))
 
     def folder(self, batch: Batch = ONE) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from cosmos_jobs.config.project import Installation, Slurm
 from cosmos_jobs.core import serialize
 from cosmos_jobs.core.batch import Command, Life, Status
-from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.base import Submission
 from cosmos_jobs.targets.executors.slurm import executor
 from cosmos_jobs.targets.hosts.base import Host
 from cosmos_jobs.targets.hosts.local import LocalHost
@@ -100,7 +100,9 @@ def test_a_batch_that_is_submitted_twice_runs_once(bench: Bench) -> None:
 def test_ten_submitters_at_once_start_one(bench: Bench) -> None:
 
     async def race() -> None:
-        order = Order(BATCH, Command(("sh", "-c", "echo once >> out/times"), {}), Installation())
+        order = Submission(
+            BATCH, Command(("sh", "-c", "echo once >> out/times"), {}), Installation()
+        )
         await asyncio.gather(*(bench.executor.submit([order]) for _ in range(10)))
 
     bench.run(race())

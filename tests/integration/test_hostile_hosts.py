@@ -22,8 +22,8 @@ from cosmos_jobs.core import atomic, identity
 from cosmos_jobs.core.batch import Batch, Command
 from cosmos_jobs.core.record import PromptRecord, Record, State
 from cosmos_jobs.core.serialize import ASKED
-from cosmos_jobs.targets.executors.base import Order
-from cosmos_jobs.targets.fleet import Access, Site, open_sites
+from cosmos_jobs.targets.executors.base import Submission
+from cosmos_jobs.targets.fleet import Access, Machine, open_machines
 from tests.support.project import film
 
 TEXT = "A pier"
@@ -47,30 +47,30 @@ NAMES = (
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def machine(tmp_path: Path) -> Machine:
     """Return this machine, as one that does what it likes."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "cosmos-jobs.yaml").write_text("version: 1\n")
     project = load(tmp_path / "project")
-    (site,) = open_sites(project, project.targets["local"], Access(print))
-    return site
+    (machine,) = open_machines(project, project.targets["local"], Access(print))
+    return machine
 
 
-def collected(site: Site, engine: str, left: Mapping[str, bytes]) -> tuple[InFlight, Path]:
+def collected(machine: Machine, engine: str, left: Mapping[str, bytes]) -> tuple[InFlight, Path]:
     """Have a batch of one run leave files, and bring here what it tells of; return both."""
-    folder = Path(site.target.root).parents[2]
+    folder = Path(machine.target.root).parents[2]
     prompt = identity.prompt(TEXT, "", {"color": "0" * 64})
     run = identity.run(prompt.id, schema.contract(engine), {"edge": 0.5}, {})
     record = Record(run, {"job": "pier/edge"}, State.RUNNING, "", ())
     batch = Batch("ba_0123456789abcdef", engine, "local", (run.id,))
     # A real machine runs it, and what it leaves is put there as the machine pleases.
-    order = Order(batch, Command(("true",), {}), Installation())
+    order = Submission(batch, Command(("true",), {}), Installation())
     outputs = Outputs(folder / "outputs")
 
     async def bring() -> InFlight:
         seen = InFlight(batch=batch, engine=engines.get(engine))
-        await site.executor.submit([order])
-        out = Path(site.target.root) / "batches" / batch.id / "out"
+        await machine.executor.submit([order])
+        out = Path(machine.target.root) / "batches" / batch.id / "out"
         for name, data in left.items():
             path = out / name.replace("RUN", run.id)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,11 +78,11 @@ def collected(site: Site, engine: str, left: Mapping[str, bytes]) -> tuple[InFli
         deadline = time.monotonic() + 60
         while not seen.is_final:
             assert time.monotonic() < deadline
-            seen = advance(seen, (await look(site, [seen]))[batch.id])
+            seen = advance(seen, (await look(machine, [seen]))[batch.id])
         collector = Collector(outputs)
         if seen.due:
             prompts = PromptRecord(prompt=prompt, name="pier", video="a", files={}, frames=1)
-            seen = advance(seen, await collector.fetch(site, seen, record, prompts))
+            seen = advance(seen, await collector.fetch(machine, seen, record, prompts))
         for run_id in seen.outcomes:
             collector.keep_log(seen, run_id)
         return seen
@@ -102,7 +102,7 @@ def video(tmp_path: Path) -> bytes:
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_preview_manifest_names_no_file_elsewhere(
-    site: Site, tmp_path: Path, video: bytes, name: object
+    machine: Machine, tmp_path: Path, video: bytes, name: object
 ) -> None:
     (tmp_path / "canary").write_text("whole")
     told = name.format(outside=tmp_path) if isinstance(name, str) else name
@@ -111,7 +111,7 @@ def test_a_preview_manifest_names_no_file_elsewhere(
     manifest = {"controls": {"edge": control}, "output": output}
 
     seen, folder = collected(
-        site, "preview", {"RUN/output.mp4": video, "RUN/manifest.json": orjson.dumps(manifest)}
+        machine, "preview", {"RUN/output.mp4": video, "RUN/manifest.json": orjson.dumps(manifest)}
     )
 
     (outcome,) = seen.outcomes.values()
@@ -122,19 +122,19 @@ def test_a_preview_manifest_names_no_file_elsewhere(
     assert [each.name for each in folder.iterdir()] == ["log.txt"]
 
 
-def test_a_manifest_without_an_output_is_a_failure(site: Site) -> None:
+def test_a_manifest_without_an_output_is_a_failure(machine: Machine) -> None:
     output = {"path": "film.mp4", "sha256": hashlib.sha256().hexdigest()}
     manifest = {"controls": {}, "output": output}
 
     seen, _ = collected(
-        site, "preview", {"RUN/film.mp4": b"", "RUN/manifest.json": orjson.dumps(manifest)}
+        machine, "preview", {"RUN/film.mp4": b"", "RUN/manifest.json": orjson.dumps(manifest)}
     )
 
     (outcome,) = seen.outcomes.values()
     assert (outcome.state, outcome.reason) == (State.FAILED, "the engine made no output")
 
 
-def test_a_map_whose_name_is_too_long_fails_its_run(site: Site, video: bytes) -> None:
+def test_a_map_whose_name_is_too_long_fails_its_run(machine: Machine, video: bytes) -> None:
     left = {
         ASKED: asked("RUN"),
         "video_0/output.mp4": video,
@@ -142,7 +142,7 @@ def test_a_map_whose_name_is_too_long_fails_its_run(site: Site, video: bytes) ->
         "video_0/prompt.txt": TEXT.encode(),
     }
 
-    seen, _ = collected(site, "transfer1", left)
+    seen, _ = collected(machine, "transfer1", left)
 
     (outcome,) = seen.outcomes.values()
     assert (outcome.state, "is too long" in outcome.reason) == (State.FAILED, True)
@@ -153,16 +153,16 @@ def test_a_map_whose_name_is_too_long_fails_its_run(site: Site, video: bytes) ->
     "stranger", ["../../../outside", "/outside", STRANGER, "", ["x"], None, {"a": 1}], ids=ascii
 )
 def test_a_machine_tells_of_the_runs_that_it_was_given_only(
-    site: Site, engine: str, stranger: object
+    machine: Machine, engine: str, stranger: object
 ) -> None:
-    seen, folder = collected(site, engine, {ASKED: asked("RUN", stranger)})
+    seen, folder = collected(machine, engine, {ASKED: asked("RUN", stranger)})
 
     assert set(seen.outcomes) == set(seen.batch.runs)
     assert [each.name for each in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_was_asked_for_is_text_or_nothing(site: Site, engine: str) -> None:
-    seen, _ = collected(site, engine, {ASKED: asked("RUN", text=["x"])})
+def test_what_was_asked_for_is_text_or_nothing(machine: Machine, engine: str) -> None:
+    seen, _ = collected(machine, engine, {ASKED: asked("RUN", text=["x"])})
 
     assert set(seen.outcomes) == set(seen.batch.runs)

@@ -19,10 +19,10 @@ from cosmos_jobs.config.project import Installation, Target
 from cosmos_jobs.core import serialize
 from cosmos_jobs.core.batch import Batch, Command, Life
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.base import Submission
 from cosmos_jobs.targets.executors.batch_dir import LOG_TAIL_BYTES, BatchDirectory
 from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
-from cosmos_jobs.targets.fleet import Access, open_sites
+from cosmos_jobs.targets.fleet import Access, open_machines
 from cosmos_jobs.targets.hosts.local import LocalHost
 from tests.support import executor_bench, processes
 from tests.support.executor_bench import BATCH, Value
@@ -140,7 +140,7 @@ def work_at_once(bench: Bench, count: int) -> list[tuple[str, int, int]]:
 
     async def submit() -> None:
         for batch in batches:
-            order = Order(batch, Command(("sh", "-c", TIMED), {}), Installation())
+            order = Submission(batch, Command(("sh", "-c", TIMED), {}), Installation())
             await bench.executor.submit([order])
 
     asyncio.run(submit())
@@ -470,8 +470,8 @@ def test_the_machines_of_a_project_know_its_secrets(
     bench.submit("sh", "-c", "echo 'it is a plain word.'")
     bench.ended()
 
-    (site,) = open_sites(loaded, loaded.targets["here"], Access(print))
-    log, _ = asyncio.run(site.batches.log(BATCH.id, 0))
+    (machine,) = open_machines(loaded, loaded.targets["here"], Access(print))
+    log, _ = asyncio.run(machine.batches.log(BATCH.id, 0))
 
     assert log == b"it is ***.\n"
 

@@ -18,7 +18,7 @@ from cosmos_jobs.config.project import Container, Installation, Slurm
 from cosmos_jobs.core import failures
 from cosmos_jobs.core.batch import Batch, Command, Life, Status
 from cosmos_jobs.errors import HostError
-from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.base import Submission
 from cosmos_jobs.targets.executors.slurm import executor, states
 from cosmos_jobs.targets.hosts.base import Completed
 from cosmos_jobs.targets.hosts.local import LocalHost
@@ -74,7 +74,7 @@ def many(count: int) -> list[Batch]:
 
 def submit(bench: Bench, batches: Sequence[Batch], *argv: str, **more: Any) -> None:
     command = Command(argv or LASTS, {})
-    orders = [Order(batch, command, Installation(), **more) for batch in batches]
+    orders = [Submission(batch, command, Installation(), **more) for batch in batches]
     bench.run(bench.executor.submit(orders))
 
 
@@ -253,7 +253,7 @@ def test_variables_of_slurms_programs_change_nothing(
     monkeypatch.setenv(name, value)
     installation = Installation(env={"TOKEN": "${TOKEN}"})
     command = Command(("sh", "-c", 'echo begun > out/begun; echo "${#TOKEN}"; sleep 60.5'), {})
-    order = Order(BATCH, command, installation, secrets={"TOKEN": "secret"})
+    order = Submission(BATCH, command, installation, secrets={"TOKEN": "secret"})
 
     bench.run(bench.executor.submit([order]))
     status = bench.wait(lambda status: status.log == "6" and "slurm_job" in status.facts)
@@ -370,7 +370,7 @@ def test_a_submission_waits_for_a_controller_that_is_away(slurm: Cluster, bench:
     slurm.stop_controller()
 
     async def both() -> None:
-        order = Order(BATCH, Command(("true",), {}), Installation())
+        order = Submission(BATCH, Command(("true",), {}), Installation())
         submitting = asyncio.create_task(bench.executor.submit([order]))
         while not bench.said:
             await asyncio.sleep(0.05)
@@ -642,7 +642,7 @@ def test_slurm_is_asked_about_all_batches_at_once_and_seldom(
 
 def test_a_secret_is_in_no_file_of_ours(bench: Bench) -> None:
     secret = "s3cr3t-'\"$(x)"
-    order = Order(
+    order = Submission(
         BATCH,
         Command(("sh", "-c", 'printf %s "$TOKEN" | sha256sum > out/seen; echo "it is $TOKEN"'), {}),
         Installation(env={"TOKEN": "${TOKEN}"}),
@@ -700,7 +700,7 @@ def test_an_engine_runs_in_the_containers_of_a_cluster(
     script = 'pwd > out/place; echo "$HF_HOME ${#TOKEN} $CUDA_VISIBLE_DEVICES $1"; exit 3'
     command = Command(("sh", "-c", script, "sh", "it's $(touch hacked)"), {})
 
-    order = Order(BATCH, command, installation, secrets={"TOKEN": "secret"}, limit_s=60)
+    order = Submission(BATCH, command, installation, secrets={"TOKEN": "secret"}, limit_s=60)
     bench.run(bench.executor.submit([order]))
     status = bench.ended()
     bench.close()
@@ -720,7 +720,7 @@ def test_a_docker_container_ends_with_its_element(
     bench = Bench(LocalHost(), tmp_path, Slurm())
     contained = Container(docker_engine.IMAGE, tuple(docker_engine.volumes()), ("--network=none",))
     deaf = Command(("sh", "-c", "trap '' TERM; echo begun > out/begun; sleep 60.5"), {})
-    order = Order(BATCH, deaf, Installation(container=contained))
+    order = Submission(BATCH, deaf, Installation(container=contained))
     bench.run(bench.executor.submit([order]))
     began(bench)
     before = dockerd.containers()

@@ -23,7 +23,7 @@ from cosmos_jobs.config.project import Installation, Target
 from cosmos_jobs.core import failures
 from cosmos_jobs.core.batch import Command, Life, Server, Status
 from cosmos_jobs.targets.executors import launcher
-from cosmos_jobs.targets.executors.base import Order, Swept
+from cosmos_jobs.targets.executors.base import Submission, Swept
 from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
 from cosmos_jobs.targets.hosts.local import LocalHost
@@ -57,7 +57,7 @@ class Bench:
         self, number: int, command: Command, env: dict[str, str] | None = None, **more: Any
     ) -> None:
         installation = Installation(env={"LEDGER": str(self.ledger), **(env or {})})
-        order = Order(numbered(number), command, installation, **more)
+        order = Submission(numbered(number), command, installation, **more)
         asyncio.run(self.executor.submit([order]))
 
     def folder(self, number: int) -> Path:
@@ -195,7 +195,7 @@ def test_another_commit_of_the_model_is_another_server(bench: Bench, tmp_path: P
     for number in (1, 2, 3):
         if number != 2:
             subprocess.run(commit, check=True)
-        order = Order(numbered(number), command(), Installation(path=str(tmp_path), env=env))
+        order = Submission(numbered(number), command(), Installation(path=str(tmp_path), env=env))
         asyncio.run(bench.executor.submit([order]))
         bench.ended(number)
         loads.append(bench.loads())

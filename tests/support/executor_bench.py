@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from cosmos_jobs.config.project import Installation, Slurm, Target
 from cosmos_jobs.core.batch import Batch, Command, Life, Status
-from cosmos_jobs.targets.executors.base import Executor, Order, Swept
+from cosmos_jobs.targets.executors.base import Executor, Submission, Swept
 from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 from cosmos_jobs.targets.executors.process.executor import ProcessExecutor
 from cosmos_jobs.targets.executors.slurm.executor import SlurmExecutor
@@ -70,7 +70,7 @@ class Bench:
         batch: Batch = BATCH,
         **more: Any,
     ) -> None:
-        order = Order(batch, command, installation or Installation(), **more)
+        order = Submission(batch, command, installation or Installation(), **more)
         self.run(self.executor.submit([order]))
 
     def poll(self, batch: Batch = BATCH) -> Status:

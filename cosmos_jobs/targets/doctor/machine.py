@@ -50,11 +50,7 @@ SKEW_S = 2.0
 MEMORY_IN_USE = 1024
 """MiB of a GPU that are in use before we ask by whom."""
 
-COMMITS: Mapping[str, str] = {
-    "transfer1": "5005e823",
-    "transfer2.5": "2ff49d07",
-    "cosmos3": "5eee9ed5",
-}
+COMMITS = {"transfer1": "5005e823", "transfer2.5": "2ff49d07", "cosmos3": "5eee9ed5"}
 """The commit of each model's repository that its engine is written for."""
 
 _LIMIT_S = 30
@@ -81,24 +77,18 @@ class Trip:
 
 def script(target: Target) -> str:
     """Return the POSIX shell script that asks a machine for all facts, in one round trip."""
-    kind = executors.of(target)
-    questions = [
-        scripts.text("gpus") if _has_gpus(target) else "",
-        scripts.text("docker") if _needs_docker(target) else "",
-        *(
-            line
-            for engine, installation in installed(target).items()
-            for line in _engine_questions(target, engine, installation)
-        ),
-        kind.questions(target),
-    ]
-    values = {
-        "root": target.root,
-        "programs": " ".join(PROGRAMS),
-        "mark": MARK,
-        "limit": _LIMIT_S,
-    }
-    return scripts.script("machine", values, f"questions() {{\n:\n{''.join(questions)}\n}}\n")
+    questions = "".join((":\n", *_questions(target), executors.of(target).questions(target)))
+    values = {"root": target.root, "programs": " ".join(PROGRAMS), "mark": MARK, "limit": _LIMIT_S}
+    return scripts.script("machine", values, f"questions() {{\n{questions}\n}}\n")
+
+
+def _questions(target: Target) -> Iterator[str]:
+    if _has_gpus(target):
+        yield scripts.text("gpus")
+    if _needs_docker(target):
+        yield scripts.text("docker")
+    for engine, installation in installed(target).items():
+        yield from _engine_questions(target, engine, installation)
 
 
 def _is_elsewhere(target: Target) -> bool:

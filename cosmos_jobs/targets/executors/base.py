@@ -6,7 +6,7 @@ What is the same for all of them, files in the folders of batches, is `BatchDire
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from cosmos_jobs.config.project import Installation, Target
@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # it brings asyncio, which whoever only plans has no need of
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Submission:
     """A batch and all that a host needs to run it.
 
     `description` says what it is for, to whoever finds it there. `known` maps
     runs to the batches that we know to have had them on this host: a batch
-    that we do not know of is news, and the order is refused. `secrets` are
+    that we do not know of is news, and the submission is refused. `secrets` are
     values of the installation's `${NAME}` variables. The engine may take
     `limit_s` seconds. `inputs` are the sha256 of the files that it reads.
     """
@@ -31,6 +31,7 @@ class Order:
     batch: Batch
     command: Command
     installation: Installation
+    _: KW_ONLY
     description: bytes = b""
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -81,7 +82,7 @@ class Executor(Protocol):
         """
         ...
 
-    async def submit(self, orders: Sequence[Order]) -> None:
+    async def submit(self, submissions: Sequence[Submission]) -> None:
         """Start batches; one that was ever claimed, by anyone, is not started again."""
         ...
 

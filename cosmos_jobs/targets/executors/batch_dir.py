@@ -21,7 +21,7 @@ from cosmos_jobs.core.safe_path import SafePath
 from cosmos_jobs.errors import ConnectionLost, HostError
 from cosmos_jobs.targets.executors import launcher
 from cosmos_jobs.targets.executors import script as scripts
-from cosmos_jobs.targets.executors.base import Order, Swept
+from cosmos_jobs.targets.executors.base import Submission, Swept
 from cosmos_jobs.targets.hosts.base import Completed, Host
 from cosmos_jobs.targets.layout import Layout, Name
 
@@ -40,7 +40,7 @@ class BatchDirectory:
     """The batches below `root` on a host, as far as files tell of them.
 
     `client` names us to others; `owner` marks the batches that we still need.
-    Values of `secrets` are not shown, nor are those of orders.
+    Values of `secrets` are not shown, nor are those of submissions.
     """
 
     def __init__(
@@ -145,42 +145,44 @@ class BatchDirectory:
     # --- for executors ------------------------------------------------------------------------
 
     def contents(
-        self, order: Order, values: Mapping[str, object], *parts: str
+        self, submission: Submission, values: Mapping[str, object], *parts: str
     ) -> Mapping[str, bytes]:
         """Return the files of a batch's folder.
 
         `values` are further ones of its run.sh, and `parts` names of the
         scripts that have what is the executor's own in it.
         """
-        self._secrets.update(order.secrets.values())
-        batch = order.batch
-        runs = "".join(" ".join((run, *order.known.get(run, ()))) + "\n" for run in batch.runs)
+        self._secrets.update(submission.secrets.values())
+        batch = submission.batch
+        runs = "".join(" ".join((run, *submission.known.get(run, ()))) + "\n" for run in batch.runs)
         return {
-            **order.command.files,
-            Name.DESCRIPTION: order.description,
+            **submission.command.files,
+            Name.DESCRIPTION: submission.description,
             Name.RUNS: runs.encode(),
-            Name.INPUTS: "".join(f"{sha256}\n" for sha256 in order.inputs).encode(),
-            Name.SCRIPT: self._run_script(order, values, parts).encode(),
+            Name.INPUTS: "".join(f"{sha256}\n" for sha256 in submission.inputs).encode(),
+            Name.SCRIPT: self._run_script(submission, values, parts).encode(),
         }
 
-    def _run_script(self, order: Order, values: Mapping[str, object], parts: Sequence[str]) -> str:
-        installation, container = order.installation, order.installation.container
+    def _run_script(
+        self, submission: Submission, values: Mapping[str, object], parts: Sequence[str]
+    ) -> str:
+        installation, container = submission.installation, submission.installation.container
         in_docker = container is not None and container.runtime == DOCKER
         image = container.image if container else ""
         shared = {
-            "batch": order.batch.id,
-            "folder": self.layout.batch(order.batch.id),
+            "batch": submission.batch.id,
+            "folder": self.layout.batch(submission.batch.id),
             "root": self.root,
             "client": self.client,
             "image": image if in_docker else "",
             "image_name": image,
-            "limit": order.limit_s or "",
+            "limit": submission.limit_s or "",
             "secrets": " ".join(scripts.references(installation)),
             "checkout": scripts.checkout(installation),
             "asked": serialize.ASKED,
             "server": "",
         }
-        engine = launcher.engine(order.command, installation, order.limit_s)
+        engine = launcher.engine(submission.command, installation, submission.limit_s)
         functions = scripts.texts("lib", "mask", "facts", *parts)
         return scripts.script("run", {**shared, **values}, f"{functions}\n{engine}")
 

@@ -15,7 +15,7 @@ from cosmos_jobs.config.project import Target
 from cosmos_jobs.core.batch import Life, Status
 from cosmos_jobs.targets.executors import launcher
 from cosmos_jobs.targets.executors import script as scripts
-from cosmos_jobs.targets.executors.base import Order
+from cosmos_jobs.targets.executors.base import Submission
 from cosmos_jobs.targets.executors.batch_dir import CLAIM_GRACE_S, NO_GPU, BatchDirectory
 from cosmos_jobs.targets.executors.process import traits
 
@@ -39,29 +39,31 @@ class ProcessExecutor:
         """Shell text that says whether the process of a batch lives."""
         return scripts.text("process/judge")
 
-    async def submit(self, orders: Sequence[Order]) -> None:
+    async def submit(self, submissions: Sequence[Submission]) -> None:
         """Write each batch's folder and start it, in one round trip."""
-        for order in orders:
-            await self._start(order)
+        for submission in submissions:
+            await self._start(submission)
 
-    async def _start(self, order: Order) -> None:
-        batch = order.batch.id
+    async def _start(self, submission: Submission) -> None:
+        batch = submission.batch.id
         contents = self._batches.contents(
-            order, self._leasing(order), "process/lease", "process/warm"
+            submission, self._leasing(submission), "process/lease", "process/warm"
         )
         values = {"folder": self._batches.layout.batch(batch), "owner": self._batches.owner}
-        exports = "\n".join(scripts.exporting_references(order.installation, order.secrets))
+        exports = "\n".join(
+            scripts.exporting_references(submission.installation, submission.secrets)
+        )
         functions = f"{exports}\n{scripts.writing(contents)}"
         script = scripts.script("process/submit", values, functions)
         await self._batches.run(script, f"start {batch}")
 
-    def _leasing(self, order: Order) -> Mapping[str, object]:
+    def _leasing(self, submission: Submission) -> Mapping[str, object]:
         """Return the values by which run.sh waits for GPUs, and for a server that has the model."""
         return {
             "gpus": " ".join(self._gpus),
             "queue": hashlib.sha256(" ".join(self._gpus).encode()).hexdigest()[:12],
             "need": self._target.gpus_per_batch if self._target.gpus else 1,
-            "server": scripts.server_key(order.command, order.installation),
+            "server": scripts.server_key(submission.command, submission.installation),
             "patience": launcher.KILL_AFTER_S,
         }
 

@@ -21,7 +21,7 @@ from cosmos_jobs.config.project import Target
 from cosmos_jobs.core.batch import Life, Status
 from cosmos_jobs.errors import HostError
 from cosmos_jobs.targets.executors import script as scripts
-from cosmos_jobs.targets.executors.base import Order, Say
+from cosmos_jobs.targets.executors.base import Say, Submission
 from cosmos_jobs.targets.executors.batch_dir import BatchDirectory
 from cosmos_jobs.targets.executors.slurm import script as arrays
 from cosmos_jobs.targets.executors.slurm import settings, states, traits
@@ -90,33 +90,35 @@ class SlurmExecutor:
 
     # --- submit ---------------------------------------------------------------------------
 
-    async def submit(self, orders: Sequence[Order]) -> None:
+    async def submit(self, submissions: Sequence[Submission]) -> None:
         """Submit batches as arrays, one for each engine; waits for a controller that is away."""
         cluster = await self._cluster()
         limit = min(self.traits.at_once, cluster.max_array)
-        by_engine: dict[str, list[Order]] = {}
-        for order in orders:
-            by_engine.setdefault(order.batch.engine, []).append(order)
+        by_engine: dict[str, list[Submission]] = {}
+        for submission in submissions:
+            by_engine.setdefault(submission.batch.engine, []).append(submission)
         for members in by_engine.values():
             for part in _parts(members, limit):
-                await self._insist(self._submission(part, cluster), f"submit {_batches(len(part))}")
+                await self._insist(self._array(part, cluster), f"submit {_batches(len(part))}")
 
-    def _submission(self, orders: Sequence[Order], cluster: _Cluster) -> str:
+    def _array(self, submissions: Sequence[Submission], cluster: _Cluster) -> str:
         """Return the script that submits batches of one engine as one array."""
         name = f"ca_{randomness.token_hex(8)}"
-        limits = [order.limit_s for order in orders if order.limit_s]
-        limit_s = max(limits) if len(limits) == len(orders) else None
+        limits = [submission.limit_s for submission in submissions if submission.limit_s]
+        limit_s = max(limits) if len(limits) == len(submissions) else None
         if limit_s and cluster.max_time_s:
             limit_s = min(limit_s, cluster.max_time_s - arrays.MARGIN_S)
-        array = arrays.script(name, len(orders), self._slurm, limit_s, self._batches.client)
-        given = {key: value for order in orders for key, value in order.secrets.items()}
+        array = arrays.script(name, len(submissions), self._slurm, limit_s, self._batches.client)
+        given = {
+            key: value for submission in submissions for key, value in submission.secrets.items()
+        }
         functions = [
-            *scripts.exporting_references(orders[0].installation, given),
-            _printing("unpack", _packed(self._folders(orders))),
+            *scripts.exporting_references(submissions[0].installation, given),
+            _printing("unpack", _packed(self._folders(submissions))),
             scripts.printing("array_script", array.splitlines()),
         ]
         values = {
-            "batches": " ".join(order.batch.id for order in orders),
+            "batches": " ".join(submission.batch.id for submission in submissions),
             "name": name,
             "owner": self._batches.owner,
         }
@@ -128,14 +130,14 @@ class SlurmExecutor:
         functions = f"{functions}\n{scripts.texts('lib', *_LIB)}"
         return scripts.script(f"slurm/{name}", {**shared, **values}, functions)
 
-    def _folders(self, orders: Iterable[Order]) -> Iterator[tuple[str, bytes]]:
+    def _folders(self, submissions: Iterable[Submission]) -> Iterator[tuple[str, bytes]]:
         """Yield the files of batches, each below the batch's id."""
-        for order in orders:
+        for submission in submissions:
             # No process outlives its job.
-            bare = replace(order, command=replace(order.command, server=None))
+            bare = replace(submission, command=replace(submission.command, server=None))
             for name, data in self._batches.contents(bare, {}, "slurm/element").items():
-                yield f"{order.batch.id}/{name}", data
-            yield f"{order.batch.id}/{Name.NEEDED}/{self._batches.owner}", b""
+                yield f"{submission.batch.id}/{name}", data
+            yield f"{submission.batch.id}/{Name.NEEDED}/{self._batches.owner}", b""
 
     async def _cluster(self) -> _Cluster:
         if self._known is None:
@@ -327,8 +329,8 @@ def _numbered(place: Place, status: Status) -> Place:
     return replace(place, job=place.job or status.facts.get("slurm_job", "").partition("_")[0])
 
 
-def _parts(orders: Sequence[Order], size: int) -> Iterator[list[Order]]:
-    left = iter(orders)
+def _parts(submissions: Sequence[Submission], size: int) -> Iterator[list[Submission]]:
+    left = iter(submissions)
     while part := list(islice(left, size)):
         yield part
 

@@ -37,19 +37,19 @@ HOW = (
         metavar="N",
         type=click.IntRange(min=0),
         default=0,
-        help="First make N runs of each kind of batch; the others only if all of these succeed.",
+        help="Make N runs of each kind of batch first; the others only if these succeed.",
     ),
     click.option(
         "--keep-going/--fail-fast",
         default=True,
         show_default=True,
-        help="What to do when a run fails: finish the others, or stop them.",
+        help="When a run fails, finish the others or stop them.",
     ),
     click.option(
         "--max-gpu-hours",
         metavar="H",
         type=click.FloatRange(min=0),
-        help="Start nothing when it would take more GPU hours than this, as far as that is known.",
+        help="Start nothing when the estimate exceeds this many GPU hours.",
     ),
     click.option(
         "--max-runs",
@@ -95,7 +95,7 @@ def _applying(command: Callable[..., None]) -> Callable[..., None]:
 @options.selecting
 @_applying
 @options.connecting()
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", is_flag=True, help="The same as plan.")
 @options.events_option
 @options.junit_option
@@ -114,11 +114,12 @@ def apply_command(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Make what the job files ask for: only the pending runs.
+    """Make the videos of job files; run only what is pending.
 
     FILE is a job file, a folder of them, or a plan that `plan --out` saved.
-    The videos are in outputs/<job>/<prompt>/. Stop it at any time: the next
-    apply goes on where this one was. Exit code 1 when a run did not succeed.
+    The videos are in outputs/<job>/<prompt>/. You can stop it at
+    any time: the next apply continues from there. The exit code is 1 when a
+    run does not succeed.
 
     \b
     Examples:
@@ -126,7 +127,7 @@ def apply_command(
       cosmos-jobs apply jobs/sunsets.yaml --only golden
       cosmos-jobs apply jobs/sunsets.yaml --target h100 --canary 1
       cosmos-jobs apply --detach               then: cosmos-jobs watch
-      cosmos-jobs apply night.plan             refused when the world moved on
+      cosmos-jobs apply night.plan             refused when it is out of date
       cosmos-jobs apply --format json --junit report.xml      for programs
     """
     with output.reporting(form, junit) as report:
@@ -162,9 +163,9 @@ def preview_command(
 ) -> None:
     """Show any job's control inputs, on this machine's CPU.
 
-    Whatever a job's engine, its runs go through the preview engine: control
-    maps, blended by the weights, captioned with the prompt and the
-    parameters. It is what a model would be conditioned on, not what it makes.
+    The preview engine makes all runs, whatever the job's engine: control maps,
+    blended by the weights and captioned with the prompt and the parameters.
+    A preview shows what conditions a model. It is not model output.
 
     \b
     Examples:

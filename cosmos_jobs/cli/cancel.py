@@ -16,16 +16,16 @@ from cosmos_jobs.errors import UsageError
 
 @click.command("cancel")
 @options.names
-@click.option("--all", "every", is_flag=True, help="Everything of this project in flight.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--all", "every", is_flag=True, help="Every run in flight of this project.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.connecting()
 @options.project_option
 def cancel_command(names: tuple[str, ...], every: bool, yes: bool, project: Path | None) -> None:
     """Stop runs in flight.
 
-    Their process groups and containers end, and no others. The runs of a
-    batch share a process: all of them stop. What they made before is kept;
-    apply makes the others.
+    It stops their process groups and containers, and no others. The runs of a
+    batch share a process, so all of them stop. Finished videos are kept. The
+    next apply makes the others.
 
     \b
     Examples:

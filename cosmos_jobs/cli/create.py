@@ -13,7 +13,7 @@ from cosmos_jobs.cli.views import batches
 
 @click.group("create")
 def create_command() -> None:
-    """Make a prompt of a text and a video.
+    """Create a prompt from a text and a video.
 
     \b
     Examples:
@@ -24,15 +24,17 @@ def create_command() -> None:
 @create_command.command("prompt")
 @click.argument("text", metavar="TEXT")
 @click.argument("video", metavar="VIDEO_DIR", type=click.Path(path_type=str))
-@click.option("--name", metavar="NAME", default="", help="What people call it; else by its text.")
+@click.option(
+    "--name", metavar="NAME", default="", help="Name of the prompt; by default made from the text."
+)
 @click.option("--negative", metavar="TEXT", default="", help="What the video must not show.")
 @options.project_option
 def prompt_command(text: str, video: str, name: str, negative: str, project: Path | None) -> None:
-    """Make a prompt of a text and a video.
+    """Create a prompt from a text and a video.
 
-    VIDEO_DIR is a folder with color.mp4, and perhaps depth.mp4,
-    segmentation.mp4, edge.mp4 and vis.mp4; or a video file. The same text and
-    video again are the same prompt. Braces in the text are meant as they are.
+    VIDEO_DIR is a video file, or a folder with color.mp4 and optionally
+    depth.mp4, segmentation.mp4, edge.mp4 and vis.mp4. The same text and video
+    always give the same prompt. Braces in the text are literal.
 
     \b
     Examples:

@@ -27,9 +27,9 @@ def _deletion(command: Callable[..., None]) -> Callable[..., None]:
     """Add what deleting takes, whatever is deleted."""
     for option in (
         options.project_option,
-        click.option("--dry-run", is_flag=True, help="Only say what would be deleted."),
-        click.option("-y", "--yes", is_flag=True, help="Do not ask."),
-        click.option("--keep-outputs", is_flag=True, help="Leave videos and links as they are."),
+        click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
+        click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--keep-outputs", is_flag=True, help="Keep videos and links."),
         click.argument(
             "ids", metavar="ID...", nargs=-1, required=True, shell_complete=completion.complete_ids
         ),
@@ -39,7 +39,7 @@ def _deletion(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @delete_command.command("prompt")
-@click.option("--force", is_flag=True, help="Delete their runs, too.")
+@click.option("--force", is_flag=True, help="Also delete their runs.")
 @_deletion
 def _delete_prompt(
     ids: tuple[str, ...],
@@ -51,9 +51,9 @@ def _delete_prompt(
 ) -> None:
     """Delete prompts; those with runs need --force.
 
-    It shows what goes and asks first; without a terminal it needs --yes.
-    Runs in flight are not deleted, unless their target has left
-    cosmos-jobs.yaml. Input videos are left alone.
+    It shows what it deletes and asks first; without a terminal it needs --yes.
+    It deletes no run in flight, unless its target is no longer in
+    cosmos-jobs.yaml. It keeps input videos.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def _delete_prompt(
 
 
 @delete_command.command("run")
-@click.option("--force", is_flag=True, help="Also those in flight on a target that is gone.")
+@click.option("--force", is_flag=True, help="Also delete runs in flight whose target is gone.")
 @_deletion
 def _delete_run(
     ids: tuple[str, ...],
@@ -76,10 +76,10 @@ def _delete_run(
 ) -> None:
     """Delete runs, their folders in outputs/runs/ and the links to them.
 
-    It shows what goes and asks first; without a terminal it needs --yes.
-    Runs in flight are not deleted: stop them first. Where their target has
-    left cosmos-jobs.yaml nobody can, and --force deletes them all the same.
-    With --keep-outputs only the store forgets runs: `adopt` takes them back.
+    It shows what it deletes and asks first; without a terminal it needs --yes.
+    It deletes no run in flight: cancel it first. If its target is no longer in
+    cosmos-jobs.yaml, it cannot be cancelled, and --force deletes it. With
+    --keep-outputs only the records go, and `adopt` brings them back.
 
     \b
     Examples:

@@ -26,7 +26,7 @@ COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "red"
 @click.option(
     "--accept-new-host-key",
     is_flag=True,
-    help="Trust machines that known_hosts does not know yet.",
+    help="Accept the keys of machines that are not in known_hosts.",
 )
 @options.connecting(CONNECT_TIMEOUT_S)
 @options.format_option()
@@ -39,9 +39,9 @@ def doctor_command(
 ) -> None:
     """Check what a target's machines have and lack.
 
-    Looks at each machine of TARGET, or of all targets: SSH, folder, space,
-    GPUs, docker, engines, clock. Each thing that is missing comes with what
-    to type. Exit code 1 when something is missing.
+    It checks each machine of TARGET, or of all targets: SSH, folder, disk space,
+    GPUs, docker, engines, clock. For each missing thing it prints what to
+    type. The exit code is 1 when something is missing.
 
     \b
     Examples:

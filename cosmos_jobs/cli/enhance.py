@@ -15,14 +15,16 @@ from cosmos_jobs.errors import UsageError
 
 @click.command("enhance")
 @click.argument("prompts", metavar="ps_…...", nargs=-1, shell_complete=completion.complete_ids)
-@click.option("--model", metavar="NAME[:MODEL]", default="", help="Enhancer; else the project's.")
 @click.option(
-    "--overwrite", is_flag=True, help="Replace the text; refused for a prompt that has runs."
+    "--model", metavar="NAME[:MODEL]", default="", help="Enhancer; by default the project's."
 )
-@click.option("--force", is_flag=True, help="Ask again, also where a text is kept.")
+@click.option("--overwrite", is_flag=True, help="Replace the text of a prompt that has no runs.")
+@click.option("--force", is_flag=True, help="Ask again, even when the answer is known.")
 @click.option("--dry-run", is_flag=True, help="Show old and new text side by side; write nothing.")
-@click.option("--call", is_flag=True, help="With --dry-run: ask models that cost something, too.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--call", is_flag=True, help="With --dry-run, also ask models that cost money or GPU time."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.connecting()
 @options.project_option
 def enhance_command(
@@ -37,10 +39,11 @@ def enhance_command(
 ) -> None:
     """Write prompts in more detail.
 
-    Each becomes a new prompt of the same videos, named NAME_enhanced. The
-    enhancer `template` adds phrases by rules; no model. Others ask a model:
-    name them in cosmos-jobs.yaml, under `enhancers`. What was asked before is
-    not asked again. Exit code 1 when a prompt got no new text.
+    Each text becomes a new prompt of the same videos, named NAME_enhanced.
+    The enhancer `template` adds phrases by rules and needs no model. Other
+    enhancers ask a model: list them under `enhancers` in cosmos-jobs.yaml.
+    A model is not asked twice for the same text. The exit code is 1 when a
+    prompt gets no new text.
 
     \b
     Examples:

@@ -22,11 +22,11 @@ from cosmos_jobs.errors import UsageError
 from cosmos_jobs.jobs import arguments
 
 SHORTHANDS = {
-    "num_steps": ("--steps", "Denoising steps; more are slower and finer."),
+    "num_steps": ("--steps", "Denoising steps; more are slower and give more detail."),
     "guidance": ("--guidance", "Strength of the prompt."),
     "seed": ("--seed", "Seed of the noise."),
     "fps": ("--fps", "Frames per second of the video."),
-    "sigma_max": ("--sigma-max", "How much of the input is kept: less is more."),
+    "sigma_max": ("--sigma-max", "Lower values keep more of the input."),
 }
 """Parameters that have an option of their own, which not every engine has."""
 
@@ -42,7 +42,7 @@ def _shorthands(command: options.Command) -> options.Command:
 @click.option(
     "--prompts-file",
     metavar="FILE",
-    help="Take ids from this file, too; - is stdin. # begins a comment.",
+    help="Also read ids from this file; - is stdin. # starts a comment.",
 )
 @click.option(
     "-w",
@@ -60,9 +60,11 @@ def _shorthands(command: options.Command) -> options.Command:
     multiple=True,
     help="Any parameter of the engine. May be repeated.",
 )
-@click.option("--engine", type=click.Choice(schema.engines()), help="The project's without it.")
+@click.option(
+    "--engine", type=click.Choice(schema.engines()), help="Engine; by default the project's."
+)
 @click.option("--target", metavar="NAME", default="", help="Run on this target.")
-@click.option("--force", is_flag=True, help="Make again what is made.")
+@click.option("--force", is_flag=True, help="Make finished videos again.")
 @click.option(
     "--batch-name",
     metavar="NAME",
@@ -70,7 +72,7 @@ def _shorthands(command: options.Command) -> options.Command:
     help="Put the videos in outputs/NAME/ instead of outputs/inference/.",
 )
 @options.connecting()
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @options.format_option()
 @options.project_option
@@ -92,13 +94,13 @@ def inference_command(
     verbose: bool,
     **shorthands: str | None,
 ) -> None:
-    """Make the videos of prompts.
+    """Make videos of prompts.
 
-    Ids may be shortened as long as they are unique. All prompts get the same
-    weights and parameters; what is left out has the engine's default, see
-    `cosmos-jobs schema engine NAME`. The videos are in
-    outputs/inference/<prompt>/. The same call again runs nothing, and says
-    where they are. Exit code 1 when one did not succeed.
+    You can shorten ids as long as they stay unique. All prompts get the same
+    weights and parameters. A parameter that you leave out has the engine's
+    default: see `cosmos-jobs schema engine NAME`. The videos are in
+    outputs/inference/<prompt>/. The same call again runs nothing and says
+    where they are. The exit code is 1 when a run does not succeed.
 
     \b
     Examples:

@@ -13,10 +13,10 @@ from cosmos_jobs.errors import UsageError
 @click.command("init")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 def init_command(folder: Path) -> None:
-    """Make a project that works at once.
+    """Create a project that works at once.
 
     Writes cosmos-jobs.yaml, a first job file, the sample videos it uses and
-    a .gitignore. Files that are there already are left as they are.
+    a .gitignore. It changes no file that already exists.
 
     \b
     Example:

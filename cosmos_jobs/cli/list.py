@@ -28,16 +28,17 @@ ORDERS = click.Choice(["rating", *(each.name for each in METRICS)])
 
 
 @click.command("status")
-@click.option("--stream", is_flag=True, help="Go on until nothing is in flight.")
+@click.option("--stream", is_flag=True, help="Continue until nothing is in flight.")
 @options.format_option()
 @options.project_option
 def status_command(stream: bool, form: str, project: Path | None) -> None:
     """Show where each job stands, and what runs where.
 
-    It says what was seen last, and asks no machine: `watch` and `fetch` do.
-    With --stream it shows what an `apply` or `watch` elsewhere learns, as it
-    learns it: on a terminal in place, in a pipe a line for each change, with
-    --format json a document a line. Ctrl-C ends it, and nothing else.
+    It shows what was seen last. It asks no machine: `watch` and `fetch` do.
+
+    With --stream it follows what an `apply` or `watch` elsewhere learns. On a
+    terminal it updates in place; in a pipe it prints a line per change, and
+    with --format json a document per line. Ctrl-C ends only this command.
 
     \b
     Examples:
@@ -96,12 +97,12 @@ def _limit(command: Callable[..., None]) -> Callable[..., None]:
 
 def _status_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
-        "--status", type=STATES, multiple=True, help="Only these. May be repeated."
+        "--status", type=STATES, multiple=True, help="Only this state. May be repeated."
     )(command)
 
 
 def _job_option(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--job", metavar="NAME", default="", help="Only those of this job.")(
+    return click.option("--job", metavar="NAME", default="", help="Only those in this job.")(
         command
     )
 
@@ -144,9 +145,9 @@ def _list_prompts(
     form: str,
     project: Path | None,
 ) -> None:
-    """List the prompts that were made or applied, by name.
+    """List prompts by name.
 
-    With --job or --status it lists those that have such a run.
+    With --job or --status, it lists the prompts that have such a run.
 
     \b
     Examples:
@@ -169,12 +170,12 @@ def _list_prompts(
 @_job_option
 @_prompt_option
 @_status_option
-@click.option("--stars", type=click.IntRange(1, 5), help="Only those with at least so many.")
+@click.option("--stars", type=click.IntRange(1, 5), help="Only runs with at least this many stars.")
 @click.option(
     "--sort",
     metavar="rating|METRIC",
     type=ORDERS,
-    help="The best first: stars, or what `evaluate` measured.",
+    help="Sort the best first, by stars or by a metric of `evaluate`.",
 )
 @_limit
 @options.format_option(options.FORMATS_WITH_CSV)
@@ -189,7 +190,7 @@ def _list_runs(
     form: str,
     project: Path | None,
 ) -> None:
-    """List runs: one output video each, in the order of their making.
+    """List runs in the order they were made; each is one output video.
 
     \b
     Examples:
@@ -223,9 +224,9 @@ def _list_runs(
 def search_command(query: tuple[str, ...], form: str, project: Path | None) -> None:
     """Find prompts by their words or names.
 
-    It finds QUERY anywhere in a text or a name. Upper and lower case are the
-    same; no character has a special meaning. Several words are one text. The
-    exit code is 0 also when nothing is found, as with `list`.
+    It finds QUERY anywhere in a text or a name, and ignores case. No character
+    has a special meaning, and several words are one text. The exit code is 0
+    even when nothing is found, as with `list`.
 
     \b
     Examples:
@@ -244,9 +245,9 @@ def search_command(query: tuple[str, ...], form: str, project: Path | None) -> N
 @options.format_option()
 @options.project_option
 def show_command(id_: str, form: str, project: Path | None) -> None:
-    """Show all that is known of a prompt or a run.
+    """Show everything known about a prompt or a run.
 
-    The id may be shortened as long as it names only one.
+    You can shorten the id as long as it stays unique.
 
     \b
     Examples:
@@ -284,9 +285,9 @@ def show_command(id_: str, form: str, project: Path | None) -> None:
 def reproduce_command(run: str, project: Path | None) -> None:
     """Print the exact commands that make a run again.
 
-    It is a shell script for the machine that made the run: the model's own
+    It prints a shell script for the machine that made the run: the model's own
     command line with its spec files, the inputs by content, and the
-    environment. Secrets are taken from the environment that it is run in.
+    environment. The script takes secrets from the environment it runs in.
 
     \b
     Examples:

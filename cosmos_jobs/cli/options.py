@@ -45,7 +45,7 @@ def since_option(command: Command) -> Command:
         "--changed-since",
         "since",
         metavar="REF",
-        help="Only job files that differ from a git ref, or name a file that does.",
+        help="Only job files that changed since a git ref, or that use a changed file.",
     )(command)
 
 
@@ -79,7 +79,9 @@ def _keep_given(context: click.Context, param: click.Parameter, value: float) ->
 def logs_option(command: Command) -> Command:
     """Add --logs."""
     return click.option(
-        "--logs", is_flag=True, help="Show what engines say, from where it was shown last."
+        "--logs",
+        is_flag=True,
+        help="Show the engines' logs, from where an earlier command stopped.",
     )(command)
 
 
@@ -90,7 +92,7 @@ def project_option(command: Command) -> Command:
         "--project",
         metavar="DIR",
         type=click.Path(file_okay=False, path_type=Path),
-        help="The project's folder; else the nearest one upwards with a cosmos-jobs.yaml.",
+        help="Project folder; by default the nearest one, from here up, with a cosmos-jobs.yaml.",
     )(command)
 
 
@@ -99,7 +101,7 @@ def verbosity(command: Command) -> Command:
     command = click.option("-v", "--verbose", is_flag=True, help="Show run ids and every run.")(
         command
     )
-    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
+    return click.option("-q", "--quiet", is_flag=True, help="Print errors only.")(command)
 
 
 def format_option(choice: click.Choice[str] = FORMATS) -> Callable[[Command], Command]:
@@ -115,7 +117,7 @@ def events_option(command: Command) -> Command:
         type=FORMATS,
         default="text",
         show_default=True,
-        help="json is one event a line; see docs/ci.md.",
+        help="json prints one event per line; see docs/ci.md.",
     )(command)
 
 
@@ -125,7 +127,7 @@ def junit_option(command: Command) -> Command:
         "--junit",
         metavar="FILE",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write a JUnit report: one test case a run.",
+        help="Write a JUnit report with one test case per run.",
     )(command)
 
 
@@ -135,7 +137,7 @@ def selecting(command: Command) -> Command:
         verbosity,
         project_option,
         since_option,
-        click.option("--force", is_flag=True, help="Run again what is done, as a new attempt."),
+        click.option("--force", is_flag=True, help="Run finished runs again, as new attempts."),
         click.option(
             "--only",
             metavar="PROMPT|rs_…",

@@ -24,14 +24,14 @@ from cosmos_jobs.plan.model import STARTS, Action, Planned
 @click.command("plan")
 @options.selecting
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 when there is something to run.")
+@click.option("--exit-code", is_flag=True, help="Exit with code 1 when there is something to run.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "markdown"]),
     default="text",
     show_default=True,
-    help="markdown is for a comment on a pull request.",
+    help="markdown is for comments on pull requests.",
 )
 def plan_command(
     paths: tuple[str, ...],

@@ -18,12 +18,14 @@ from cosmos_jobs.operations import WorkflowOperations
 
 @click.command("prune")
 @options.job_files
-@click.option("--job", metavar="NAME", default="", help="All runs of a job whose file is gone.")
+@click.option("--job", metavar="NAME", default="", help="All runs in a job whose file is gone.")
 @click.option("--cache", is_flag=True, help="Empty the cache of digests and control maps.")
-@click.option("--remote", is_flag=True, help="What nobody needs on the machines of targets.")
-@click.option("--target", metavar="NAME", default="", help="With --remote: this target only.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option(
+    "--remote", is_flag=True, help="Remove unused batches and inputs from the machines of targets."
+)
+@click.option("--target", metavar="NAME", default="", help="With --remote, this target only.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @options.connecting()
 @options.project_option
 def prune_command(
@@ -36,15 +38,15 @@ def prune_command(
     dry_run: bool,
     project: Path | None,
 ) -> None:
-    """Remove runs that left their job files, or the cache.
+    """Remove runs no longer in a job file, or the cache.
 
-    Apply never deletes: a run that its job file no longer asks for is
-    orphaned and stays. Prune removes these runs and their videos, and the
-    working files of batches that have ended. It asks first; without a
-    terminal it needs --yes.
+    Apply never deletes. A run that is no longer in its job file is orphaned,
+    and stays. Prune removes orphaned runs, their videos, and the working files
+    of batches that have ended. It asks first; without a terminal it needs
+    --yes.
 
-    With --remote it removes, on the machines of targets, batches that have
-    ended and inputs, unless this store or another client still needs them.
+    With --remote it removes ended batches and unused inputs from the machines
+    of targets. It keeps what this store or another client still needs.
 
     \b
     Examples:

@@ -19,14 +19,14 @@ from cosmos_jobs.report.ratings import MAX_NOTE
 @click.command("rate")
 @click.argument("run", metavar="[rs_…]", required=False, shell_complete=completion.complete_ids)
 @click.argument("stars", metavar="[1..5]", type=click.IntRange(1, 5), required=False)
-@click.option("--note", metavar="TEXT", help="What to remember of it; empty takes it away.")
-@click.option("--clear", is_flag=True, help="Take stars and note away.")
+@click.option("--note", metavar="TEXT", help="Note to keep with the run; an empty text removes it.")
+@click.option("--clear", is_flag=True, help="Remove the stars and the note.")
 @click.option(
     "--import",
     "source",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Take over what was exported on a report's page.",
+    help="Import the ratings that a report's page exported.",
 )
 @options.project_option
 def rate_command(
@@ -39,12 +39,12 @@ def rate_command(
 ) -> None:
     """Give a run one to five stars, and a note.
 
-    They are kept when the run is made again, and shown by `show`, `list runs`
-    and `report`. `list runs --stars 4` and `export --best` go by them.
+    A run keeps them when it is made again. `show`, `list runs` and `report`
+    show them. `list runs --stars 4` and `export --best` select runs by them.
 
-    With --import it takes the file that a report's page exports: what was
-    judged there, and nothing else. Runs that are not here are named, and the
-    exit code is 1.
+    With --import it reads the file that a report's page exports, and takes the
+    ratings from it, nothing else. It lists the runs that are not in the store;
+    the exit code is then 1.
 
     \b
     Examples:

@@ -19,13 +19,13 @@ from cosmos_jobs.cli.views.progress import counting
 @options.format_option(options.FORMATS_WITH_CSV)
 @options.project_option
 def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) -> None:
-    """Measure videos: how well they keep to their input.
+    """Measure how closely videos follow their input.
 
-    And how steady and sharp they are. All is computed on this machine's CPU,
-    and kept: a video is measured once. `list runs --sort edge_f1` and `report`
-    show the same numbers. What a metric says, and what it needs, is in
-    docs/report.md. The runs of a preview are measured, too, but are no
-    model's work.
+    It also measures how steady and how sharp they are. It computes everything
+    on this machine's CPU, and measures each video once. `list runs --sort
+    edge_f1` and `report` show the same numbers. docs/report.md explains what
+    each metric means and needs. It measures previews, too, but they are not
+    model output.
 
     \b
     Examples:
@@ -51,17 +51,17 @@ def evaluate_command(names: tuple[str, ...], form: str, project: Path | None) ->
 @click.command("report")
 @click.argument("job", metavar="JOB|FILE", shell_complete=completion.complete_job_files)
 @click.option("-o", "--out", metavar="DIR", default="", help="Write to this folder.")
-@click.option("--open", "opening", is_flag=True, help="Show the page in the browser.")
-@click.option("--embed", is_flag=True, help="One file for all, with small previews in it.")
+@click.option("--open", "opening", is_flag=True, help="Open the page in the browser.")
+@click.option("--embed", is_flag=True, help="Write one file with small copies of the videos in it.")
 @options.project_option
 def report_command(job: str, out: str, opening: bool, embed: bool, project: Path | None) -> None:
-    """Write a page to look at a job's videos, in step.
+    """Write a page that plays a job's videos in step.
 
-    The page is reports/JOB/index.html of the project. It needs no server and
-    loads nothing from the network; the folder can be moved, or kept as an
-    artifact of CI. Runs that failed or are pending are on it, too. What was
-    measured by `evaluate` is shown and plotted. Press ? on the page for its
-    keys. What is judged there goes back by: cosmos-jobs rate --import FILE.
+    The page is reports/JOB/index.html in the project. It needs no server and
+    loads nothing from the network. You can move the folder, or keep it as a
+    CI artifact. The page also lists failed and pending runs, and it plots what
+    `evaluate` measured. Press ? on the page for its keys. To store the ratings
+    given there, type: cosmos-jobs rate --import FILE.
 
     \b
     Examples:

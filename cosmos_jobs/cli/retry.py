@@ -21,7 +21,7 @@ RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
 @click.option("--blocked", is_flag=True, help="Also runs that a guardrail refused.")
 @click.option("--target", metavar="NAME", default="", help="Run on this target instead.")
 @click.option("--max-runs", type=click.IntRange(min=0), default=MAX_RUNS, show_default=True)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.connecting()
 @options.project_option
 @options.verbosity
@@ -35,10 +35,11 @@ def retry_command(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Run again what failed, was lost or was cancelled.
+    """Run failed, lost and cancelled runs again.
 
-    It starts nothing else, and starts them where they ran last. Without a
-    name it is everything in the store. Exit code 1 when a run did not succeed.
+    It starts no other runs, and starts each on the target where it ran last.
+    Without a name, it retries all such runs in the store. The exit code is 1
+    when a run does not succeed.
 
     \b
     Examples:

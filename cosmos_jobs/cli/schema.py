@@ -19,7 +19,7 @@ def schema_command(kind: str, name: str | None) -> None:
     Examples:
       cosmos-jobs schema job > job.schema.json
       cosmos-jobs schema engine preview
-      cosmos-jobs schema events                of `apply --format json`
+      cosmos-jobs schema events                the events of `apply --format json`
     """
     engines = schema.engines()
     if kind == "engine" and name not in engines:

@@ -16,8 +16,9 @@ from cosmos_jobs.operations.state_file import read
 def state_command() -> None:
     """Show, copy, replace or move the state as a whole.
 
-    The state is what is known of all runs: a file of this machine, or one that
-    several machines share, as `state` in cosmos-jobs.yaml says.
+    The state is everything known about all prompts and runs. It is a file on
+    this machine, or one that several machines share: see `state` in
+    cosmos-jobs.yaml.
 
     \b
     Examples:
@@ -30,7 +31,7 @@ def state_command() -> None:
 @options.format_option()
 @options.project_option
 def _show(form: str, project: Path | None) -> None:
-    """Say where the state is, how old it is, and who wrote it last.
+    """Show where the state is, how old it is, and who wrote it last.
 
     \b
     Example:
@@ -41,10 +42,12 @@ def _show(form: str, project: Path | None) -> None:
 
 
 @state_command.command("pull")
-@click.option("--backup", is_flag=True, help="The one before the last write, or a bit older.")
+@click.option(
+    "--backup", is_flag=True, help="Write the state before the last change, or an older one."
+)
 @options.project_option
 def _pull(backup: bool, project: Path | None) -> None:
-    """Write the state file to stdout, as it is.
+    """Write the state file to stdout, unchanged.
 
     \b
     Examples:
@@ -56,13 +59,17 @@ def _pull(backup: bool, project: Path | None) -> None:
 
 @state_command.command("push")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
-@click.option("--force", is_flag=True, help="Also over another, a newer or a damaged state.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace a state of another lineage, a newer or a damaged one, too.",
+)
 @options.project_option
 def _push(file: str, force: bool, project: Path | None) -> None:
-    """Put a state file in the place of the state.
+    """Replace the state by a state file.
 
-    It is refused when it is of another lineage, or when others have written
-    since it was pulled. What it replaces becomes the backup.
+    It refuses a file of another lineage, and a file that was pulled before
+    others wrote. The replaced state becomes the backup.
 
     \b
     Examples:
@@ -77,10 +84,9 @@ def _push(file: str, force: bool, project: Path | None) -> None:
 @state_command.command("lock-info")
 @options.project_option
 def _lock_info(project: Path | None) -> None:
-    """Say who is writing the state just now, and since when.
+    """Show who is writing the state, and since when.
 
-    A lock is held for moments, and free when its holder is gone. An object
-    store has none.
+    A command holds the lock only while it writes. An object store has no lock.
 
     \b
     Example:
@@ -95,7 +101,7 @@ def _lock_info(project: Path | None) -> None:
 def _migrate(project: Path | None) -> None:
     """Move the local state to where `state` says.
 
-    The first command that writes does the same by itself.
+    The first command that writes does the same.
 
     \b
     Example:

@@ -18,18 +18,18 @@ from cosmos_jobs.jobs.export import Exported
 
 @click.command("export")
 @click.argument("ids", metavar="[ps_…|rs_…]...", nargs=-1, shell_complete=completion.complete_ids)
-@click.option("--job", metavar="NAME", default="", help="All runs of this job.")
-@click.option("--best", is_flag=True, help="Of these only the runs with the most stars.")
-@click.option("--stars", type=click.IntRange(1, 5), help="Only those with at least so many.")
+@click.option("--job", metavar="NAME", default="", help="All runs in this job.")
+@click.option("--best", is_flag=True, help="Only the runs with the most stars.")
+@click.option("--stars", type=click.IntRange(1, 5), help="Only runs with at least this many stars.")
 @click.option("--name", metavar="NAME", default="", help="Name of the new job.")
 @click.option(
     "-o",
     "--out",
     metavar="FILE|DIR/",
     default="",
-    help="Write to this file, or each job to a file of its own in a folder.",
+    help="Write to this file, or write one file per job into a folder.",
 )
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @options.project_option
 def export_command(
     ids: tuple[str, ...],
@@ -43,12 +43,12 @@ def export_command(
 ) -> None:
     """Write a job file of prompts, runs or a job.
 
-    Apply finds all its runs by their ids, so that nothing is made twice. The
-    file is read back before it is written: a run that would not come out
-    with its id is named, and nothing is written (exit code 1).
+    Apply finds the runs by their ids and makes nothing twice. Export checks the
+    file before it writes it. If a run would get another id, export names the
+    run and writes nothing; the exit code is then 1.
 
-    A job file has one engine. Runs of several engines, and runs of which only
-    some are upscaled, need several files: name a folder with --out.
+    A job file has one engine, and upscales all of its runs or none. Other
+    selections need several files: name a folder with --out.
 
     \b
     Examples:
@@ -90,13 +90,13 @@ def _write(places: dict[Path, Exported], *, force: bool) -> None:
 @options.format_option()
 @options.project_option
 def import_command(source: Path, form: str, project: Path | None) -> None:
-    """Take over prompts and runs of another store.
+    """Import prompts and runs from another store.
 
     FILE is another project's folder, or its .cosmos-jobs/state.json. Prompts
-    and runs keep their ids, their history and their ratings; videos in the
-    outputs/ beside it are linked or copied if they are what it says. Runs
-    without a video are taken as lost: apply makes them. What is here already
-    stays as it is, and runs in flight there are left to that project.
+    and runs keep their ids, history and ratings. Import checks the videos in
+    that project's outputs/, and links or copies them. A run without a video
+    counts as lost: apply makes it. Import changes nothing that is already
+    here, and leaves out runs that are in flight there.
 
     \b
     Examples:

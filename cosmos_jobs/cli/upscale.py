@@ -31,12 +31,12 @@ from cosmos_jobs.plan.model import STARTS, Action
 @click.option(
     "--engine",
     type=click.Choice(["transfer1", "preview"]),
-    help="preview resizes without a model. The source's kind when it is left out.",
+    help="Upscaler; preview resizes without a model. By default, the one that fits the source.",
 )
 @click.option("--target", metavar="NAME", default="", help="Run on this target.")
-@click.option("--force", is_flag=True, help="Make again what is made.")
+@click.option("--force", is_flag=True, help="Make finished videos again.")
 @options.connecting()
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @options.project_option
 @options.verbosity
@@ -56,7 +56,7 @@ def upscale_command(
     """Make 4K videos of finished runs, or of any video.
 
     The 4K upscaler of Cosmos Transfer1 makes them, on a target that has the
-    engine transfer1. A run's prompt is its own unless --prompt says another;
+    engine transfer1. A run keeps its prompt unless you give --prompt;
     a video file needs one. In a job file, `upscale:` does it for every run.
 
     \b

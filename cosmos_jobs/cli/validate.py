@@ -34,9 +34,9 @@ def validate_command(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Check job files; say all that is wrong with them.
+    """Check job files and report every problem.
 
-    Exit code 3 when a file has an error. Nothing is written but a cache.
+    The exit code is 3 when a file has an error. Only the cache is written.
 
     \b
     Examples:

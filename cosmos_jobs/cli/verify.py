@@ -14,19 +14,21 @@ from cosmos_jobs.cli.views import library
 
 
 @click.command("verify")
-@click.option("--repair", is_flag=True, help="Make links; give up runs without a whole video.")
+@click.option(
+    "--repair", is_flag=True, help="Make missing links; mark runs without a valid video as lost."
+)
 @options.format_option()
 @options.project_option
 def verify_command(repair: bool, form: str, project: Path | None) -> None:
-    """Check that outputs and inputs are what the store says.
+    """Check that outputs and inputs match the store.
 
-    Every file is read: videos, the other files of runs, input videos and files
-    of parameters. It also finds files that no run has made, and runs without
-    files. Exit code 1 when something is found and not repaired.
+    It reads every file: videos, the other files of runs, input videos and
+    files of parameters. It also finds files that belong to no run, and runs
+    without files. The exit code is 1 when a problem remains.
 
-    --repair does what is safe: it makes missing links in outputs/JOB/, and
-    marks runs whose video is missing or damaged as lost, so that the next
-    apply makes them again. It moves, replaces and deletes no file.
+    --repair makes missing links in outputs/JOB/. It marks a run as lost when
+    its video is missing or damaged; the next apply makes it again. It does not
+    move, replace or delete files.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ LATE = 124
     "--timeout",
     metavar="DURATION",
     callback=options.seconds,
-    help="Stop watching after this time, such as 50m or 5h30m; exit code 124.",
+    help="Stop watching after this time, such as 50m or 5h30m, with exit code 124.",
 )
 @options.connecting()
 @options.events_option
@@ -49,21 +49,22 @@ def watch_command(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Follow what is in flight to its end.
+    """Follow runs in flight until they end.
 
-    It shows what each GPU is at, and the end of its log. It goes on where an
-    apply was stopped: batches that no machine has yet are started, and
-    finished videos are fetched. Ctrl-C leaves all work on other machines
-    running. Exit code 1 when a run did not succeed. With --timeout it is 124,
-    as that of timeout(1), while something is in flight: all goes on by itself,
-    and the same command follows it again.
+    It shows what each GPU does, and the end of its log. It continues a stopped
+    apply: it starts the batches that no machine has yet, and fetches finished
+    videos. Ctrl-C leaves all work on other machines running.
+
+    The exit code is 1 when a run does not succeed. With --timeout it is 124,
+    as with timeout(1), when runs are still in flight. They continue, and the
+    same command follows them again.
 
     \b
     Examples:
       cosmos-jobs watch                  everything
       cosmos-jobs watch sunsets          one job, by name or file
-      cosmos-jobs watch --logs           and what the engines say
-      cosmos-jobs watch --timeout 50m    where a job of CI may last an hour
+      cosmos-jobs watch --logs           with the engines' logs
+      cosmos-jobs watch --timeout 50m    in a CI job of at most an hour
     """
     with output.reporting(form, junit) as report:
         ops = operations(project)
@@ -124,12 +125,12 @@ def fetch_command(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Fetch what is made by now, and return.
+    """Fetch finished videos, and return.
 
-    It looks once at what is in flight, starts nothing and waits for nothing.
-    Videos that were made and are not in outputs/ are fetched from where
-    outputs are published, or if their machine still has them. Of a job file,
-    also what others have published and no machine here knows of.
+    It checks the runs in flight once, starts nothing and does not wait. It
+    also fetches finished videos that are missing from outputs/, from published
+    outputs or from the machine that made them. With a job file, it fetches
+    what others have published, too.
 
     \b
     Examples:
@@ -167,14 +168,14 @@ def fetch_command(
 
 @click.command("logs")
 @click.argument("run", metavar="rs_…", shell_complete=completion.complete_ids)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the batch has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the batch ends.")
 @options.connecting()
 @options.project_option
 def logs_command(run: str, follow: bool, project: Path | None) -> None:
     """Show the log of a run's batch.
 
-    The runs of a batch share a process, and so a log. Values of known secrets
-    are masked.
+    The runs of a batch share a process, and therefore a log. Known secrets are
+    masked.
 
     \b
     Examples:
@@ -200,9 +201,10 @@ def logs_command(run: str, follow: bool, project: Path | None) -> None:
 def adopt_command(target: str, project: Path | None, quiet: bool, verbose: bool) -> None:
     """Rebuild a lost store from outputs and machines.
 
-    Runs whose videos are in outputs/ are known again; what a machine made or
-    is making is fetched or followed. Nothing is run, and what the store knows
-    already stays as it is. Without TARGET it asks the machines of all targets.
+    It records the runs whose videos are in outputs/, fetches what the machines
+    have made, and follows what they are making. It starts no run, and changes
+    no record that the store has. Without TARGET, it asks the machines of all
+    targets.
 
     \b
     Examples:

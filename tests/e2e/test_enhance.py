@@ -205,7 +205,7 @@ def test_the_next_step_of_many_prompts_is_a_file_of_their_ids(project: Project) 
 
 
 def test_without_a_prompt_it_shows_its_help(project: Project) -> None:
-    assert "adds phrases by rules; no model" in project.run("enhance").stdout
+    assert "adds phrases by rules and needs no model" in project.run("enhance").stdout
 
 
 # --- a model ----------------------------------------------------------------------------------

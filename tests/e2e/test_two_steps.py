@@ -224,7 +224,7 @@ def test_every_wrong_id_is_named_and_nothing_starts(project: Project) -> None:
 def test_without_a_prompt_the_help_is_shown(project: Project) -> None:
     shown = project.run("inference").stdout
 
-    assert "Make the videos of prompts." in shown
+    assert "Make videos of prompts." in shown
     assert shown == project.run("inference", "--help").stdout
 
 

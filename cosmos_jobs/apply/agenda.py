@@ -10,14 +10,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
-from cosmos_jobs.core.record import Record, State
+from cosmos_jobs.core.record import UNFINISHED, Record, State
 from cosmos_jobs.core.snapshot import Snapshot
 
 PATIENCE = 3
 """How often an apply takes up again what was left unfinished, while nothing gets made."""
-
-PENDING = frozenset({State.PENDING})
-UNFINISHED = PENDING | {State.LOST, State.CANCELLED}
 
 
 class Until(StrEnum):
@@ -127,4 +124,4 @@ class Agenda:
         is_ours = record.run.id in self.started
         if is_ours and record.state is State.LOST:
             return record.last is not None and record.last.target in self.retried
-        return record.state in (PENDING if is_ours else UNFINISHED)
+        return record.state is State.PENDING or (not is_ours and record.state in UNFINISHED)

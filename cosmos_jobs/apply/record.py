@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from cosmos_jobs.apply.in_flight import Cancelled, InFlight, Recorded, advance
 from cosmos_jobs.core.batch import Batch
 from cosmos_jobs.core.events import Event, Kind
-from cosmos_jobs.core.record import IN_FLIGHT, Record, State
+from cosmos_jobs.core.record import IN_FLIGHT, UNBEGUN, Record
 from cosmos_jobs.plan import lifecycle
 from cosmos_jobs.state.store import Store, Transaction
 
@@ -149,7 +149,7 @@ def events(records: Iterable[Record]) -> Iterator[Event]:
     """Return what is told of runs that have changed."""
     for record in records:
         kind = Kind.STARTED if record.state in IN_FLIGHT else Kind.FINISHED
-        if record.state not in (State.QUEUED, State.PENDING):
+        if record.state not in UNBEGUN:
             yield Event(kind, record.run.id, record.state, record.reason)
 
 

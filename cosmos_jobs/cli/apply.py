@@ -20,14 +20,11 @@ from cosmos_jobs.cli.plan import show
 from cosmos_jobs.cli.project import operations, paths_or_jobs
 from cosmos_jobs.cli.views import outcome, plans, progress
 from cosmos_jobs.core.job import MAX_RUNS, Selection
-from cosmos_jobs.core.record import IN_FLIGHT, State
+from cosmos_jobs.core.record import IN_FLIGHT, UNSUCCESSFUL, State
 from cosmos_jobs.errors import AnswerIsNo, HostError, StoreError, UsageError
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.plan import saved as saved_plans
 from cosmos_jobs.plan.model import STARTS, Action, Applied, Planned
-
-FAILED = (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
-
 
 HOW = (
     options.logs_option,
@@ -302,7 +299,7 @@ def _failed(applied: Applied, *, detached: bool = False) -> bool:
     # Who detaches asks what came of what is started now, and not of what failed before.
     ours = applied.started | applied.awaited
     judged = (each for each in applied.records if not detached or each.run.id in ours)
-    failed = any(record.state in FAILED for record in judged)
+    failed = any(record.state in UNSUCCESSFUL for record in judged)
     unknown = any(each.action is Action.UNKNOWN for each in applied.planned.plan.changes)
     return failed or unknown or bool(applied.held_back)
 

@@ -11,9 +11,7 @@ from cosmos_jobs.cli import console, options
 from cosmos_jobs.cli.apply import Telling, carry_out
 from cosmos_jobs.cli.project import operations
 from cosmos_jobs.core.job import MAX_RUNS
-from cosmos_jobs.core.record import State
-
-RETRIED = frozenset({State.FAILED, State.LOST, State.CANCELLED})
+from cosmos_jobs.core.record import RETRIED, UNSUCCESSFUL
 
 
 @click.command("retry")
@@ -48,7 +46,7 @@ def retry_command(
       cosmos-jobs retry jobs/sunsets.yaml --blocked
     """
     ops = operations(project)
-    runs = ops.select(names, RETRIED | ({State.BLOCKED} if blocked else frozenset()))
+    runs = ops.select(names, UNSUCCESSFUL if blocked else RETRIED)
     if not runs:
         console.echo("Nothing to retry.")
         return

@@ -12,11 +12,10 @@ import click
 
 from cosmos_jobs.cli import completion, console, options, output
 from cosmos_jobs.cli.project import operations
-from cosmos_jobs.cli.retry import RETRIED
 from cosmos_jobs.cli.views import outcome, plans, progress
 from cosmos_jobs.cli.views.plans import plural
 from cosmos_jobs.core.events import Event
-from cosmos_jobs.core.record import IN_FLIGHT, State
+from cosmos_jobs.core.record import IN_FLIGHT, UNSUCCESSFUL, State
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.plan.model import Followed
@@ -228,6 +227,6 @@ def _end(done: Followed, root: Path, *, quiet: bool, verbose: bool, failing: boo
     console.tell_troubles(done.troubles)
     if done.troubles:
         click.get_current_context().exit(done.troubles[0].exit_code)
-    unmade = RETRIED | {State.BLOCKED, State.PENDING}
+    unmade = UNSUCCESSFUL | {State.PENDING}
     if failing and any(record.state in unmade for record in done.records):
         click.get_current_context().exit(1)

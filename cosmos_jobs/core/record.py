@@ -29,6 +29,36 @@ class State(StrEnum):
 
 IN_FLIGHT = frozenset({State.QUEUED, State.RUNNING})
 
+UNBEGUN = frozenset({State.PENDING, State.QUEUED})
+
+BROKEN = frozenset({State.FAILED, State.LOST})
+"""The run or its machine went wrong."""
+
+REFUSED_OR_BROKEN = BROKEN | {State.BLOCKED}
+"""It ended without an output, and nobody cancelled it."""
+
+RETRIED = BROKEN | {State.CANCELLED}
+"""`retry` and the next apply start it again."""
+
+UNSUCCESSFUL = RETRIED | {State.BLOCKED}
+"""It ended without an output."""
+
+UNMADE = RETRIED | {State.PENDING}
+"""An apply that wants it starts it."""
+
+UNFINISHED = frozenset({State.PENDING, State.LOST, State.CANCELLED})
+"""It came to no result of its own: an apply that follows it takes it up again."""
+
+WORST_FIRST = (
+    State.FAILED,
+    State.BLOCKED,
+    State.LOST,
+    State.CANCELLED,
+    State.PENDING,
+    State.SUCCEEDED,
+)
+"""Which of its runs' states says how a prompt stands, when none is in flight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

@@ -11,7 +11,7 @@ from cosmos_jobs import engines
 from cosmos_jobs.config.project import shown
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity
 from cosmos_jobs.core.job import Desired, Job, Selection, Source
-from cosmos_jobs.core.record import State
+from cosmos_jobs.core.record import UNMADE, State
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import InvalidFiles, UsageError
 from cosmos_jobs.jobs import adhoc, adhoc_upscale
@@ -24,8 +24,6 @@ from cosmos_jobs.plan import batching, estimate
 from cosmos_jobs.plan.diff import diff, starts
 from cosmos_jobs.plan.model import Estimate, Planned
 from cosmos_jobs.targets import executors
-
-UNMADE = frozenset({None, State.PENDING, State.FAILED, State.LOST, State.CANCELLED})
 
 Hashing = Callable[[str, int, int], None]
 
@@ -223,7 +221,7 @@ def _published(
         return frozenset()
     states = session.store.snapshot().states
     ids = dict.fromkeys(each.run.id for each in desired)
-    wanted = [each for each in ids if each in missing or states.get(each) in UNMADE]
+    wanted = [each for each in ids if each in missing or states.get(each, State.PENDING) in UNMADE]
     published = publishing(session, lambda event: session.say(event.reason)) if wanted else None
     if published is None:
         return frozenset()

@@ -12,7 +12,7 @@ from cosmos_jobs.config import schema, violations
 from cosmos_jobs.config.project import shown
 from cosmos_jobs.core import naming
 from cosmos_jobs.core.job import Selection, Source
-from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record, State
+from cosmos_jobs.core.record import IN_FLIGHT, WORST_FIRST, PromptRecord, Record, State
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.errors import UsageError
 from cosmos_jobs.jobs import adhoc, arguments
@@ -218,15 +218,7 @@ def _check_name(name: str) -> None:
 
 def _standing(states: Mapping[str, State]) -> dict[str, Any]:
     found = set(states.values())
-    worst = (
-        State.FAILED,
-        State.BLOCKED,
-        State.LOST,
-        State.CANCELLED,
-        State.PENDING,
-        State.SUCCEEDED,
-    )
-    said = "running" if found & IN_FLIGHT else next((s for s in worst if s in found), NO_RUNS)
+    said = "running" if found & IN_FLIGHT else next((s for s in WORST_FIRST if s in found), NO_RUNS)
     counts = Counter(str(state) for state in states.values())
     runs = {run_id: str(state) for run_id, state in states.items()}
     return {"status": str(said), "counts": dict(counts), "runs": runs}

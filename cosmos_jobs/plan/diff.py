@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cosmos_jobs.core.job import Desired, Source
-from cosmos_jobs.core.record import Record, State
+from cosmos_jobs.core.record import IN_FLIGHT, RETRIED, Record, State
 from cosmos_jobs.core.run import CONTROLS, Prompt
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.plan.model import STARTS, Action, Change, Plan
@@ -132,13 +132,13 @@ def _verdict(record: Record | None, *, force: bool) -> tuple[Action, str]:
     match record:
         case None:
             return Action.CREATE, "new"
-        case Record(state=State.QUEUED | State.RUNNING):
+        case Record() if record.state in IN_FLIGHT:
             return Action.WAIT, record.reason or str(record.state)
         case Record(state=State.BLOCKED) if not force:
             return Action.BLOCKED, record.reason
         case Record(state=State.SUCCEEDED) if not force:
             return Action.RETRY, "its video is missing or damaged"
-        case Record(state=State.FAILED | State.LOST | State.CANCELLED):
+        case Record() if record.state in RETRIED:
             return Action.RETRY, ": ".join(filter(None, (record.state, record.reason)))
         case Record(state=State.PENDING):
             return (Action.RETRY, record.reason) if record.reason else (Action.CREATE, "new")

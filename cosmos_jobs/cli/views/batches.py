@@ -11,7 +11,7 @@ from click import style
 
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.cli.views.outcome import COLORS
-from cosmos_jobs.core.record import PromptRecord
+from cosmos_jobs.core.record import IN_FLIGHT, RETRIED, PromptRecord
 
 SHOWN = 20
 """How many prompts of a status are named without -v."""
@@ -104,12 +104,12 @@ def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _advice(groups: Mapping[str, object], *, verbose: bool) -> Iterator[str]:
-    if groups.keys() & {"failed", "lost", "cancelled"}:
+    if groups.keys() & RETRIED:
         ids = "" if verbose else "; -v shows run ids, for: cosmos-jobs logs RUN"
         yield f"Retry with the same command{ids}"
     if "blocked" in groups:
         yield "Blocked prompts are not retried: change their text, or use --force."
     if "pending" in groups:
         yield "What is pending did not begin: start it with the same command."
-    if groups.keys() & {"queued", "running"}:
+    if groups.keys() & IN_FLIGHT:
         yield "Follow what runs: cosmos-jobs watch      fetch what is made: cosmos-jobs fetch"

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from cosmos_jobs.cli.views.diagnostics import visible
-from cosmos_jobs.core.record import Record, State
+from cosmos_jobs.core.record import BROKEN, Record, State
 from cosmos_jobs.core.redaction import masked
 from cosmos_jobs.plan.model import Action, Applied, Followed
 
 NAME = "cosmos-jobs"
-FAILED = frozenset({State.FAILED, State.LOST})
 
 
 def applied(applied: Applied) -> bytes:
@@ -57,12 +56,12 @@ def _by_job(records: Sequence[Record]) -> Element:
 
 
 def _case(job: str, place: str, record: Record | None) -> Element:
-    if record is None or record.state not in {*FAILED, State.SUCCEEDED}:
+    if record is None or record.state not in BROKEN | {State.SUCCEEDED}:
         state = record.state if record else State.PENDING
         reason = record.reason if record else ""
         return _skipped(job, place, f"{state}: {reason}" if reason else str(state))
     case = _element(job, place, _seconds(record))
-    if record.state in FAILED:
+    if record.state in BROKEN:
         reason = record.reason or str(record.state)
         _told(
             case, "failure", reason.splitlines()[0], f"{reason}\n{record.run.id}", what=record.state

@@ -15,7 +15,7 @@ from cosmos_jobs.checks.registry import Measured
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.config import schema
 from cosmos_jobs.core.naming import weights_text
-from cosmos_jobs.core.record import IN_FLIGHT, PromptRecord, Record, State
+from cosmos_jobs.core.record import IN_FLIGHT, UNSUCCESSFUL, PromptRecord, Record, State
 from cosmos_jobs.core.run import RUN
 from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import Action, Applied, Followed
@@ -122,11 +122,7 @@ def _up_to_date(record: Record, applied: Applied) -> bool:
 
 
 def _failures(records: Iterable[Record], places: Mapping[str, str], retry: str) -> Iterator[str]:
-    bad = [
-        record
-        for record in records
-        if record.state in (State.FAILED, State.BLOCKED, State.LOST, State.CANCELLED)
-    ]
+    bad = [record for record in records if record.state in UNSUCCESSFUL]
     for record in bad[:SHOWN]:
         state = style(str(record.state), fg=COLORS[record.state], bold=True)
         yield f"{state}  {places[record.run.id]}  ({record.run.id})"

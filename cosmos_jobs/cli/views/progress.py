@@ -12,11 +12,10 @@ import click
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.cli.views.plans import duration, plural
 from cosmos_jobs.core.events import Event, Kind, Lane
-from cosmos_jobs.core.record import State
+from cosmos_jobs.core.record import REFUSED_OR_BROKEN
 from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import STARTS, Action, Planned
 
-AS_WISHED = frozenset({State.SUCCEEDED, State.CANCELLED})
 LINE_EVERY_S = 10.0
 HASHING_AFTER_S = 0.5
 
@@ -40,7 +39,7 @@ class Tally:
         """Count an event."""
         if event.kind is Kind.FINISHED:
             self.done += 1
-            self.failed += event.state in (State.FAILED, State.BLOCKED, State.LOST)
+            self.failed += event.state in REFUSED_OR_BROKEN
         elif event.kind is Kind.PROGRESS:
             # A batch that has ended leaves the sum: what it made stays counted.
             if event.frames < self._frames:
@@ -178,7 +177,7 @@ def _line(event: Event, place: Place, *, verbose: bool, brief: bool = False) -> 
         return event.reason
     if event.kind is Kind.LOG:
         return visible(event.reason)
-    if event.kind is not Kind.FINISHED or (event.state in AS_WISHED and not verbose):
+    if event.kind is not Kind.FINISHED or (event.state not in REFUSED_OR_BROKEN and not verbose):
         return ""
     said = event.reason.splitlines()[: 1 if brief else None]
     reason = f": {'; '.join(said)}" if said else ""

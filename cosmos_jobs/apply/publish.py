@@ -22,7 +22,6 @@ from cosmos_jobs.core.events import Event, Kind
 from cosmos_jobs.core.record import IN_FLIGHT, Record, State
 from cosmos_jobs.core.run import Run
 from cosmos_jobs.errors import StoreAway, StoreError
-from cosmos_jobs.plan.diff import PUBLISHED
 from cosmos_jobs.state import untrusted
 from cosmos_jobs.state.store import Store, Transaction
 from cosmos_jobs.state.untrusted import Told
@@ -143,7 +142,7 @@ class Publishing:
                     self._store.change, lambda change: _record(change, arrived)
                 )
         for run_id in made:
-            self._notify(Event(Kind.FINISHED, run_id, State.SUCCEEDED, PUBLISHED))
+            self._notify(Event(Kind.FINISHED, run_id, State.SUCCEEDED, "published"))
         return made
 
     def _take(self, run: Run, names: set[str]) -> Told | None:

@@ -24,7 +24,7 @@ from cosmos_jobs.core.record import IN_FLIGHT, UNSUCCESSFUL, State
 from cosmos_jobs.errors import AnswerIsNo, HostError, StoreError, UsageError
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.plan import saved as saved_plans
-from cosmos_jobs.plan.model import STARTS, Action, Applied, Planned
+from cosmos_jobs.plan.model import STARTS, WITHOUT_TEXT, Applied, Planned
 
 HOW = (
     options.logs_option,
@@ -223,7 +223,7 @@ def carry_out(
 ) -> None:
     """Show a plan, ask where that is due, carry it out, and say what came of it."""
     tell(planned, telling)
-    pending = progress.pending(planned) or plans.count(planned, Action.UNKNOWN)
+    pending = progress.pending(planned) or plans.count(planned, *WITHOUT_TEXT)
     applied = perform(ops, planned, how, telling)
     telling.report.applied(applied)
     if telling.report.stream:
@@ -245,7 +245,7 @@ def perform(
         said = f"not checked for {plans.plural(unchecked, 'run')}, whose length is unknown yet"
         click.echo(f"--max-gpu-hours: {said}", err=True)
     _agree(planned, telling)
-    if plans.count(planned, Action.UNKNOWN):
+    if plans.count(planned, *WITHOUT_TEXT):
         planned = _enhanced(ops, planned, how, telling)
     # Unlike the other commands this one lasts, for days perhaps.
     gc.enable()
@@ -300,14 +300,14 @@ def _failed(applied: Applied, *, detached: bool = False) -> bool:
     ours = applied.started | applied.awaited
     judged = (each for each in applied.records if not detached or each.run.id in ours)
     failed = any(record.state in UNSUCCESSFUL for record in judged)
-    unknown = any(each.action is Action.UNKNOWN for each in applied.planned.plan.changes)
+    unknown = any(each.action in WITHOUT_TEXT for each in applied.planned.plan.changes)
     return failed or unknown or bool(applied.held_back)
 
 
 def _agree(planned: Planned, telling: Telling) -> None:
     """Ask once, on a terminal, before work starts elsewhere than on this machine."""
     away = sorted({job.target for job in planned.jobs} - {"local"})
-    starts = plans.count(planned, Action.UNKNOWN, *STARTS)
+    starts = plans.count(planned, *WITHOUT_TEXT, *STARTS)
     if telling.yes or not away or not starts or not sys.stdin.isatty():
         return
     if telling.report.stream:

@@ -10,7 +10,7 @@ import click
 
 from cosmos_jobs.cli import console, options
 from cosmos_jobs.cli.project import operations, paths_or_jobs
-from cosmos_jobs.cli.views import markdown, plans
+from cosmos_jobs.cli.views import markdown, plans, reasons
 from cosmos_jobs.config import project as projects
 from cosmos_jobs.core import atomic
 from cosmos_jobs.core.job import Selection
@@ -18,7 +18,7 @@ from cosmos_jobs.errors import UsageError
 from cosmos_jobs.jobs.load import located
 from cosmos_jobs.operations import WorkflowOperations
 from cosmos_jobs.plan import saved
-from cosmos_jobs.plan.model import STARTS, Action, Planned
+from cosmos_jobs.plan.model import STARTS, WITHOUT_TEXT, Planned
 
 
 @click.command("plan")
@@ -73,7 +73,7 @@ def plan_command(
         _save(ops, planned, out)
         if not quiet:
             click.echo(f"Saved. Apply exactly this: cosmos-jobs apply {out}", err=True)
-    if exit_code and plans.count(planned, Action.UNKNOWN, *STARTS):
+    if exit_code and plans.count(planned, *WITHOUT_TEXT, *STARTS):
         click.get_current_context().exit(1)
 
 
@@ -88,7 +88,7 @@ def _save(ops: WorkflowOperations, planned: Planned, out: Path) -> None:
     paths = (os.path.relpath(located(path, root), root) for path in chosen)
     selection = replace(planned.selection, paths=tuple(paths), since=None)
     try:
-        atomic.write(out, saved.dump(replace(planned, selection=selection)))
+        atomic.write(out, saved.dump(replace(planned, selection=selection), reasons.text))
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from error
 
@@ -97,6 +97,6 @@ def show(planned: Planned, form: str, *, quiet: bool, verbose: bool) -> None:
     """Print a plan, and the warnings of its files."""
     console.warn(planned.warnings, quiet=quiet)
     if form == "json":
-        console.echo(saved.dump(planned), nl=False)
+        console.echo(saved.dump(planned, reasons.text), nl=False)
     elif not quiet:
         console.echo(plans.text(planned, verbose=verbose))

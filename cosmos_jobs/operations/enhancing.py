@@ -19,7 +19,7 @@ from cosmos_jobs.enhancers.base import Answer, Enhancer, Request
 from cosmos_jobs.errors import AnswerIsNo, CosmosJobsError, EngineError, UsageError
 from cosmos_jobs.operations import limits, planning
 from cosmos_jobs.operations.session import Session, wait
-from cosmos_jobs.plan.model import Planned
+from cosmos_jobs.plan.model import Action, Planned
 from cosmos_jobs.state import delete
 from cosmos_jobs.state.store import Transaction
 
@@ -181,7 +181,7 @@ def _asking(key: str, source: Source) -> Request:
 
 def _awaited(planned: Planned) -> dict[str, dict[str, Source]]:
     """Return the prompts that selected runs await the text of: by enhancer, and by its id."""
-    if not any(limits.is_awaiting(each) for each in planned.plan.changes):
+    if not any(each.action is Action.ENHANCE for each in planned.plan.changes):
         return {}
     found: dict[str, dict[str, Source]] = {}
     selected = {

@@ -10,8 +10,8 @@ from cosmos_jobs.config.project import Project, Target
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity
 from cosmos_jobs.core.job import Job
 from cosmos_jobs.errors import AnswerIsNo, EngineError
-from cosmos_jobs.plan.diff import AFTER_ENHANCE, starts
-from cosmos_jobs.plan.model import Action, Change, Estimate, Planned
+from cosmos_jobs.plan.diff import starts
+from cosmos_jobs.plan.model import Action, Estimate, Planned
 
 
 def check(project: Project, planned: Planned, options: ApplyOptions) -> None:
@@ -57,11 +57,6 @@ def unchecked(
             )
 
 
-def is_awaiting(change: Change) -> bool:
-    """Say whether a run waits for a text of an enhancer."""
-    return change.action is Action.UNKNOWN and change.reason == AFTER_ENHANCE
-
-
 def _engines(job: Job) -> tuple[str, ...]:
     """Return the engines of a job's runs: what upscales them may be another one."""
     return tuple(dict.fromkeys(each.run.engine for each in job.expansion.runs))
@@ -73,7 +68,9 @@ def _within_limits(planned: Planned, options: ApplyOptions) -> None:
             "; ".join(planned.refusals), hint="raise the limit in the job file, or use --only"
         )
     # What is known after enhance is new, but for rare cases.
-    runs = len(starts(planned.plan)) + sum(map(is_awaiting, planned.plan.changes))
+    runs = len(starts(planned.plan)) + sum(
+        each.action is Action.ENHANCE for each in planned.plan.changes
+    )
     if runs > options.max_runs:
         raise AnswerIsNo(
             f"this would start {runs:,} runs; one apply starts at most {options.max_runs:,}",

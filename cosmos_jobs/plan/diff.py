@@ -10,20 +10,9 @@ from cosmos_jobs.core.record import IN_FLIGHT, RETRIED, Record, State
 from cosmos_jobs.core.run import CONTROLS, Prompt
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.plan.model import STARTS, Action, Change, Plan
+from cosmos_jobs.plan.reasons import NEW, UP_TO_DATE, Cause, Difference, Part, Reason
 
 NOTHING: Mapping[str, str] = {}
-
-GONE = "no longer in the job file"
-REPLACED = "replaced in the job file"
-"""Why a run is an orphan."""
-
-AFTER_ENHANCE = "known after enhance"
-"""Why it is unknown what becomes of a run."""
-
-PUBLISHED = "published"
-"""Why a run that nobody here knows as made is not to be made: others have published its output."""
-
-BEHIND = "new, each behind the run that it upscales"
 
 
 def diff(
@@ -54,18 +43,20 @@ def diff(
     first: dict[str, str] = {}
     for each in desired:
         if each.awaits:
-            reason = refused.get(each.awaits, AFTER_ENHANCE)
-            changes.append(Change(Action.UNKNOWN, "", each.job, each.place, reason))
+            action, why = Action.ENHANCE, Reason(Cause.AFTER_ENHANCE)
+            if each.awaits in refused:
+                action, why = Action.UNKNOWN, Reason(Cause.TOLD, refused[each.awaits])
+            changes.append(Change(action, "", each.job, each.place, why))
             continue
         job = first.setdefault(each.run.id, each.job)
         if job != each.job:
-            shared = f"the same run as in {job}"
+            shared = Reason(Cause.SHARED, job)
             changes.append(Change(Action.KEEP, each.run.id, each.job, each.place, shared))
             continue
         gone = each.run.id in missing
         change = _change(each, known, before, sources, gone=gone, force=force)
         if change.action in STARTS and change.run_id in published and not force:
-            change = replace(change, action=Action.KEEP, reason=PUBLISHED)
+            change = replace(change, action=Action.TAKE, reason=Reason(Cause.PUBLISHED))
         changes.append(change)
     if not partial:
         changes += _orphaned(orphans, desired)
@@ -79,30 +70,26 @@ def starts(plan: Plan) -> tuple[Change, ...]:
 
 def taken(plan: Plan) -> tuple[str, ...]:
     """Return the runs whose published output is taken."""
-    return tuple(change.run_id for change in plan.changes if _is_taken(change))
+    return tuple(change.run_id for change in plan.changes if change.action is Action.TAKE)
 
 
 def without(plan: Plan, refused: Collection[str]) -> Plan:
     """Return the plan that makes those runs whose published output cannot be taken."""
 
     def made(change: Change) -> Change:
-        if not _is_taken(change) or change.run_id not in refused:
+        if change.action is not Action.TAKE or change.run_id not in refused:
             return change
         action = Action.RETRY if change.attempts else Action.CREATE
-        return replace(change, action=action, reason="what is published cannot be taken")
+        return replace(change, action=action, reason=Reason(Cause.NOT_TAKEN))
 
     return replace(plan, changes=tuple(map(made, plan.changes)))
 
 
-def _is_taken(change: Change) -> bool:
-    return change.action is Action.KEEP and change.reason == PUBLISHED
-
-
-def count(plan: Plan) -> dict[Action, int]:
-    """Return how many changes there are of each action, in the order of Action."""
-    totals = dict.fromkeys(Action, 0)
+def count(plan: Plan) -> dict[str, int]:
+    """Return how many changes there are of each action that is told, in the order of Action."""
+    totals = {str(action): 0 for action in Action if action.told is action}
     for change in plan.changes:
-        totals[change.action] += 1
+        totals[change.action.told] += 1
     return totals
 
 
@@ -117,32 +104,34 @@ def _change(
 ) -> Change:
     # Most runs of a big job are done, and reading a state is much cheaper than a record.
     if known.states.get(each.run.id) is State.SUCCEEDED and not gone and not force:
-        return Change(Action.KEEP, each.run.id, each.job, each.place, "up to date")
+        return Change(Action.KEEP, each.run.id, each.job, each.place, UP_TO_DATE)
     record = known.runs.get(each.run.id)
     action, reason = _verdict(record, force=force)
     if record is None and (old := before.get((each.job, each.place))):
         reason = _why(old, each, known, sources)
     elif record is None and each.after:
-        reason = BEHIND
+        reason = Reason(Cause.BEHIND)
     attempts = len(record.attempts) if record else 0
     return Change(action, each.run.id, each.job, each.place, reason, attempts)
 
 
-def _verdict(record: Record | None, *, force: bool) -> tuple[Action, str]:
+def _verdict(record: Record | None, *, force: bool) -> tuple[Action, Reason]:
     match record:
         case None:
-            return Action.CREATE, "new"
+            return Action.CREATE, NEW
         case Record() if record.state in IN_FLIGHT:
-            return Action.WAIT, record.reason or str(record.state)
+            return Action.WAIT, Reason(Cause.IN_FLIGHT, record.reason, record.state)
         case Record(state=State.BLOCKED) if not force:
-            return Action.BLOCKED, record.reason
+            return Action.BLOCKED, Reason(Cause.TOLD, record.reason)
         case Record(state=State.SUCCEEDED) if not force:
-            return Action.RETRY, "its video is missing or damaged"
+            return Action.RETRY, Reason(Cause.DAMAGED)
         case Record() if record.state in RETRIED:
-            return Action.RETRY, ": ".join(filter(None, (record.state, record.reason)))
+            return Action.RETRY, Reason(Cause.ENDED, record.reason, record.state)
+        case Record(state=State.PENDING, reason=""):
+            return Action.CREATE, NEW
         case Record(state=State.PENDING):
-            return (Action.RETRY, record.reason) if record.reason else (Action.CREATE, "new")
-    return Action.FORCE, f"forced; was {record.state}"
+            return Action.RETRY, Reason(Cause.TOLD, record.reason)
+    return Action.FORCE, Reason(Cause.FORCED, state=record.state)
 
 
 def _orphans(
@@ -161,59 +150,55 @@ def _orphaned(
 ) -> Iterator[Change]:
     places = {(each.job, each.place) for each in desired} if orphans else set()
     for job, place, record in orphans:
-        reason = REPLACED if (job, place) in places else GONE
+        reason = Reason(Cause.REPLACED if (job, place) in places else Cause.GONE)
         yield Change(Action.ORPHAN, record.run.id, job, place, reason)
 
 
-def _why(before: Record, now: Desired, known: Snapshot, sources: Mapping[str, Source]) -> str:
+def _why(before: Record, now: Desired, known: Snapshot, sources: Mapping[str, Source]) -> Reason:
     """Say what differs from the run that stood at the same place of the job."""
     old, new = before.run, now.run
     if old.engine != new.engine:
         # Another engine has other parameters: there is no telling them apart.
-        found = [f"engine {old.engine} → {new.engine}"]
+        found = [Difference(Part.ENGINE, "", old.engine, new.engine)]
     else:
         files = before.files.keys() | now.files.keys()
-        found = [*_differences("", old.params, new.params, files)]
+        found = [*_differences(Part.PARAMETER, old.params, new.params, files)]
         zero = dict.fromkeys(CONTROLS, 0)
-        found += _differences("weight of ", {**zero, **old.weights}, {**zero, **new.weights})
+        found += _differences(Part.WEIGHT, {**zero, **old.weights}, {**zero, **new.weights})
         if old.contract != new.contract:
-            found.append(f"contract of {new.engine} {old.contract} → {new.contract}")
+            found.append(Difference(Part.CONTRACT, new.engine, old.contract, new.contract))
     if old.prompt_id != new.prompt_id:
         found += _prompt_differences(
             known.prompts[old.prompt_id].prompt if old.prompt_id in known.prompts else None,
             sources[new.prompt_id].prompt,
         )
-    return ", ".join(found) or "new"
+    return Reason(Cause.CHANGED, differences=tuple(found)) if found else NEW
 
 
 def _differences(
-    kind: str,
+    part: Part,
     old: Mapping[str, object],
     new: Mapping[str, object],
     files: Collection[str] = (),
-) -> Iterator[str]:
-    """Say what has another value; of those that are `files` a digest would say nothing."""
+) -> Iterator[Difference]:
+    """Yield what has another value; of those that are `files` a digest would say nothing."""
     for name in dict.fromkeys((*old, *new)):
         if old.get(name) == new.get(name):
             continue
         if name in files:
-            yield f"another file of {name}" if new.get(name) else f"no file of {name}"
+            yield Difference(Part.FILE if new.get(name) else Part.NO_FILE, name)
         else:
-            yield f"{kind}{name} {_shown(old.get(name))} → {_shown(new.get(name))}"
+            yield Difference(part, name, old.get(name), new.get(name))
 
 
-def _prompt_differences(old: Prompt | None, new: Prompt) -> Iterator[str]:
+def _prompt_differences(old: Prompt | None, new: Prompt) -> Iterator[Difference]:
     if old is None:
-        yield "the prompt changed"
+        yield Difference(Part.PROMPT)
         return
     if old.text != new.text:
-        yield "prompt text changed"
+        yield Difference(Part.TEXT)
     if old.negative != new.negative:
-        yield "negative text changed"
+        yield Difference(Part.NEGATIVE)
     for role in dict.fromkeys((*old.inputs, *new.inputs)):
         if old.inputs.get(role) != new.inputs.get(role):
-            yield f"{role} video changed"
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else str(value)
+            yield Difference(Part.VIDEO, role)

@@ -9,30 +9,47 @@ from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.core.job import Desired, Job, Selection
 from cosmos_jobs.core.record import Record
 from cosmos_jobs.errors import CosmosJobsError
+from cosmos_jobs.plan.reasons import Reason
 
 
 class Action(StrEnum):
-    """What apply will do about a run; UNKNOWN ones are known once their prompt is enhanced."""
+    """What apply will do about a run.
+
+    TAKE: others have published its output. ENHANCE: its prompt is enhanced
+    first, then it is known what becomes of it; UNKNOWN: there is no such text.
+    """
 
     CREATE = "create"
     RETRY = "retry"
     FORCE = "force"
+    ENHANCE = "enhance"
     UNKNOWN = "unknown"
     WAIT = "wait"
+    TAKE = "take"
     KEEP = "keep"
     BLOCKED = "blocked"
     ORPHAN = "orphan"
 
+    @property
+    def told(self) -> Action:
+        """The action that documents and sums name: they know neither TAKE nor ENHANCE."""
+        return _TOLD.get(self, self)
+
+
+_TOLD = {Action.TAKE: Action.KEEP, Action.ENHANCE: Action.UNKNOWN}
 
 STARTS = frozenset({Action.CREATE, Action.RETRY, Action.FORCE})
 """The actions that start a run."""
+
+WITHOUT_TEXT = frozenset({Action.ENHANCE, Action.UNKNOWN})
+"""The actions for a run whose prompt has no enhanced text: it has no id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One line of a plan: what happens to a run of a job, and why.
 
-    An UNKNOWN one has no run id yet.
+    One WITHOUT_TEXT has no run id yet.
     `attempts` is how often it was tried so far; apply starts it only while that still holds.
     """
 
@@ -40,7 +57,7 @@ class Change:
     run_id: str
     job: str
     place: str
-    reason: str
+    reason: Reason
     attempts: int = 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.core.job import Job, Selection
 from cosmos_jobs.errors import InvalidFiles
 from cosmos_jobs.plan import diff
-from cosmos_jobs.plan.model import STARTS, Action, Planned
+from cosmos_jobs.plan.model import STARTS, WITHOUT_TEXT, Action, Change, Planned
+from cosmos_jobs.plan.reasons import Reason
 
 FORMAT = "cosmos-jobs plan 1"
 MAX_NAMED = 3
@@ -43,8 +44,8 @@ class Saved:
     sources: dict[str, dict[str, Any]]
 
 
-def dump(planned: Planned) -> bytes:
-    """Return a plan as JSON, one change a line.
+def dump(planned: Planned, worded: Callable[[Reason], str]) -> bytes:
+    """Return a plan as JSON, one change a line, with its reasons as `worded`.
 
     It holds ids, names and reasons: no environment and nothing secret.
     """
@@ -53,7 +54,7 @@ def dump(planned: Planned) -> bytes:
         "selection": planned.selection,
         "targets": _targets(planned),
         "store": {"lineage": planned.plan.lineage, "serial": planned.plan.serial},
-        "summary": {str(action): count for action, count in diff.count(planned.plan).items()},
+        "summary": diff.count(planned.plan),
         "estimate": planned.estimate,
         "refusals": planned.refusals,
         "awaits": _awaits(planned),
@@ -63,8 +64,19 @@ def dump(planned: Planned) -> bytes:
         f'"{key}": '.encode() + orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         for key, value in head.items()
     ]
-    changes = b",\n".join(orjson.dumps(change) for change in planned.plan.changes)
+    changes = b",\n".join(orjson.dumps(_change(change, worded)) for change in planned.plan.changes)
     return b"{\n" + b",\n".join(lines) + b',\n"changes": [\n' + changes + b"\n]\n}\n"
+
+
+def _change(change: Change, worded: Callable[[Reason], str]) -> dict[str, object]:
+    return {
+        "action": change.action.told,
+        "run_id": change.run_id,
+        "job": change.job,
+        "place": change.place,
+        "reason": worded(change.reason),
+        "attempts": change.attempts,
+    }
 
 
 def load(data: bytes, path: str) -> Saved:
@@ -110,7 +122,7 @@ def _awaits(planned: Planned) -> dict[str, str]:
     awaited = {
         (each.job, each.place): each.awaits for job in planned.jobs for each in job.expansion.runs
     }
-    unknown = (each for each in planned.plan.changes if each.action is Action.UNKNOWN)
+    unknown = (each for each in planned.plan.changes if each.action in WITHOUT_TEXT)
     return {f"{each.job}/{each.place}": awaited[each.job, each.place] for each in unknown}
 
 
@@ -170,7 +182,9 @@ def _other_runs(saved: Saved, now: Planned) -> Iterator[str]:
     """Say which runs only one of the plans wants, or were made again meanwhile."""
     starts = {each.run_id: f"{each.job}/{each.place}" for each in diff.starts(now.plan)}
     awaits = _awaits(now)
-    made = {each.run_id for each in now.plan.changes if each.action in (Action.KEEP, Action.WAIT)}
+    made = {
+        each.run_id for each in now.plan.changes if each.action.told in (Action.KEEP, Action.WAIT)
+    }
     missing = [saved.starts[each] for each in saved.starts if each not in starts.keys() | made]
     yield from _told(missing, "no longer to be started")
     # What was known after enhance may be known by now.

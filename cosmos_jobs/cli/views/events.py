@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 
 from cosmos_jobs import __version__
-from cosmos_jobs.cli.views import diagnostics, plans
+from cosmos_jobs.cli.views import diagnostics, reasons
 from cosmos_jobs.cli.views.progress import Place, Tally, pending
 from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.core.events import Event, Kind, Lane
 from cosmos_jobs.core.record import IN_FLIGHT, Record, State
 from cosmos_jobs.core.redaction import masked
+from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import Action, Applied, Followed, Planned
 
 FORMAT = 1
@@ -52,15 +53,15 @@ class Stream:
         """Tell a plan: what is wrong with its files, each run that is not done, and the sum."""
         self._diagnostics("warning", planned.warnings)
         for change in planned.plan.changes:
-            if change.action is not Action.KEEP:
+            if change.action.told is not Action.KEEP:
                 self._put(
                     "planned",
                     run=change.run_id or None,
                     place=f"{change.job}/{change.place}",
-                    action=str(change.action),
-                    reason=change.reason,
+                    action=str(change.action.told),
+                    reason=reasons.text(change.reason),
                 )
-        counts = {str(action): plans.count(planned, action) for action in Action}
+        counts = diff.count(planned.plan)
         self._put("plan", summary=counts, estimate=planned.estimate, refusals=planned.refusals)
         places = {each.run.id: f"{each.job}/{each.place}" for each in planned.desired}
         self.expect(len(pending(planned)), places.get)

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from cosmos_jobs.cli.views import reasons
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.core.record import BROKEN, Record, State
 from cosmos_jobs.core.redaction import masked
-from cosmos_jobs.plan.model import Action, Applied, Followed
+from cosmos_jobs.plan.model import WITHOUT_TEXT, Applied, Followed
 
 NAME = "cosmos-jobs"
 
@@ -22,9 +23,9 @@ def applied(applied: Applied) -> bytes:
         members = [each for each in applied.planned.desired if each.job == job.name]
         cases = [_case(each.job, each.place, known.get(each.run.id)) for each in members]
         cases += [
-            _skipped(each.job, each.place, each.reason)
+            _skipped(each.job, each.place, reasons.text(each.reason))
             for each in applied.planned.plan.changes
-            if each.action is Action.UNKNOWN and each.job == job.name
+            if each.action in WITHOUT_TEXT and each.job == job.name
         ]
         _suite(root, job.name, cases)
     return _written(root)

@@ -13,7 +13,8 @@ from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.core.diagnostics import Diagnostic
 from cosmos_jobs.core.job import Job
 from cosmos_jobs.plan import diff
-from cosmos_jobs.plan.model import Action, Change, Planned
+from cosmos_jobs.plan.model import WITHOUT_TEXT, Action, Change, Planned
+from cosmos_jobs.plan.reasons import Cause
 
 MAX_BYTES = 65_535
 """GitHub's limit of a comment in characters; a character has one byte or more."""
@@ -33,14 +34,14 @@ MAX_TEXT = 300
 COLUMNS: Mapping[str, tuple[Action, ...]] = {
     "new": (Action.CREATE,),
     "retry": (Action.RETRY,),
-    "up to date": (Action.KEEP,),
+    "up to date": (Action.TAKE, Action.KEEP),
     "orphaned": (Action.ORPHAN,),
     "blocked": (Action.BLOCKED,),
 }
 SELDOM: Mapping[str, tuple[Action, ...]] = {
     "again": (Action.FORCE,),
     "in flight": (Action.WAIT,),
-    plans.WORDS[Action.UNKNOWN]: (Action.UNKNOWN,),
+    plans.WORDS[Action.ENHANCE]: tuple(WITHOUT_TEXT),
 }
 """Columns that are there only where a job has such runs."""
 
@@ -59,7 +60,7 @@ def text(planned: Planned, place: str = ".") -> str:
     Its first line is a marker, unseen and always the same for the project at
     `place` in its repository, by which a later comment replaces this one.
     """
-    changes = [each for each in planned.plan.changes if each.action is not Action.KEEP]
+    changes = [each for each in planned.plan.changes if each.action.told is not Action.KEEP]
     head = "\n".join([marker(place), "", _title(planned), "", *_head(planned)])
     room = MAX_BYTES - len(head.encode()) - FOOT
     return "\n".join([head, *_runs(_ordered(changes), room)]) + "\n"
@@ -91,7 +92,7 @@ def _code(written: str) -> str:
 
 
 def _title(planned: Planned) -> str:
-    counts = Counter(change.action for change in planned.plan.changes)
+    counts = Counter(change.action.told for change in planned.plan.changes)
     said = [f"{counts[action]:,} {word}" for action, word in plans.WORDS.items() if counts[action]]
     if counts.keys() <= {Action.KEEP}:
         taken = len(diff.taken(planned.plan))
@@ -146,7 +147,7 @@ def _warning(one: Diagnostic) -> str:
 
 def _ordered(changes: Sequence[Change]) -> list[Change]:
     order = list(plans.SYMBOLS)
-    return sorted(changes, key=lambda change: order.index(change.action))
+    return sorted(changes, key=lambda change: order.index(change.action.told))
 
 
 def _runs(changes: Sequence[Change], room: int) -> Iterator[str]:
@@ -170,8 +171,7 @@ def _runs(changes: Sequence[Change], room: int) -> Iterator[str]:
 
 def _change(change: Change) -> str:
     symbol, _ = plans.SYMBOLS[change.action]
-    why = plans.title(change.action, change.reason)
-    said = "" if why == "new" else f" {_code(why)}"
+    said = "" if change.reason.cause is Cause.NEW else f" {_code(plans.title(change))}"
     return f"- `{symbol}` {_code(f'{change.job}/{change.place}')}{said}"
 
 

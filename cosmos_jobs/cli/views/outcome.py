@@ -12,13 +12,14 @@ from click import style
 
 from cosmos_jobs.artifacts.outputs import LOG
 from cosmos_jobs.checks.registry import Measured
+from cosmos_jobs.cli.views import reasons
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.config import schema
 from cosmos_jobs.core.naming import weights_text
 from cosmos_jobs.core.record import IN_FLIGHT, UNSUCCESSFUL, PromptRecord, Record, State
 from cosmos_jobs.core.run import RUN
 from cosmos_jobs.plan import diff
-from cosmos_jobs.plan.model import Action, Applied, Followed
+from cosmos_jobs.plan.model import WITHOUT_TEXT, Applied, Followed
 
 SHOWN = 20
 DETAILS = ("contract", "driver", "loaded_s", "seconds", "method", "factor")
@@ -67,11 +68,11 @@ def text(applied: Applied, root: Path) -> str:
 
 def _not_enhanced(applied: Applied) -> Iterator[str]:
     """Say which runs have no prompt, as it could not be enhanced, and why."""
-    reasons: dict[str, list[str]] = {}
+    places: dict[str, list[str]] = {}
     for each in applied.planned.plan.changes:
-        if each.action is Action.UNKNOWN:
-            reasons.setdefault(each.reason, []).append(f"{each.job}/{each.place}")
-    for reason, found in reasons.items():
+        if each.action in WITHOUT_TEXT:
+            places.setdefault(reasons.text(each.reason), []).append(f"{each.job}/{each.place}")
+    for reason, found in places.items():
         more = f" and {len(found) - 1:,} more" if found[1:] else ""
         yield f"{style('not enhanced', fg='red', bold=True)}  {visible(found[0])}{more}"
         yield f"  {visible(reason)}"

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 
 from click import style
 
+from cosmos_jobs.cli.views import reasons
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import Action, Change, Estimate, Planned
+from cosmos_jobs.plan.reasons import Cause
 
 SHOWN = 8
 """How many runs of a group are named without -v."""
@@ -25,10 +27,12 @@ SYMBOLS = {
     Action.CREATE: ("+", "green"),
     Action.RETRY: ("~", "yellow"),
     Action.FORCE: ("~", "yellow"),
+    Action.ENHANCE: ("?", "magenta"),
     Action.UNKNOWN: ("?", "magenta"),
     Action.WAIT: (">", "cyan"),
     Action.BLOCKED: ("!", "red"),
     Action.ORPHAN: ("-", "red"),
+    Action.TAKE: (" ", None),
     Action.KEEP: (" ", None),
 }
 """The symbol and colour of each action, in the order in which a plan lists them."""
@@ -37,10 +41,12 @@ WORDS = {
     Action.CREATE: "to run",
     Action.RETRY: "to retry",
     Action.FORCE: "to run again",
-    Action.UNKNOWN: diff.AFTER_ENHANCE,
+    Action.ENHANCE: reasons.AFTER_ENHANCE,
+    Action.UNKNOWN: reasons.AFTER_ENHANCE,
     Action.WAIT: "in flight",
     Action.BLOCKED: "blocked",
     Action.ORPHAN: "orphaned",
+    Action.TAKE: "published",
     Action.KEEP: "up to date",
 }
 
@@ -78,7 +84,7 @@ def summary(planned: Planned) -> str:
     """Return the last lines: how many of each, and what it takes."""
     if planned.selection.since is not None and not planned.jobs:
         return f"Nothing to do: no job file differs from {visible(planned.selection.since)}."
-    counts = Counter(change.action for change in planned.plan.changes)
+    counts = Counter(change.action.told for change in planned.plan.changes)
     if counts.keys() <= {Action.KEEP}:
         runs = counts[Action.KEEP]
         files = sum(job.spec is not None for job in planned.jobs)
@@ -116,29 +122,30 @@ def count(planned: Planned, *actions: Action) -> int:
 def _groups(changes: Iterable[Change], *, verbose: bool) -> Iterator[str]:
     groups: dict[tuple[Action, str], list[Change]] = {}
     for change in changes:
-        groups.setdefault((change.action, change.reason), []).append(change)
+        groups.setdefault((change.action, title(change)), []).append(change)
     order = list(SYMBOLS)
     width = len(f"{max(len(members) for members in groups.values()):,}")
-    for (action, reason), members in sorted(
-        groups.items(), key=lambda item: order.index(item[0][0])
+    for (action, why), members in sorted(
+        groups.items(), key=lambda item: order.index(item[0][0].told)
     ):
         symbol, color = SYMBOLS[action]
         count = f"{len(members):>{width},}"
-        said = visible(title(action, reason))
+        said = visible(why)
         said = said if verbose else _shortened(said, width + 5)
         yield f"  {style(f'{symbol} {count} {said}', fg=color)}"
         yield from _members(action, members, verbose=verbose, indent=width + 5)
 
 
-def title(action: Action, reason: str) -> str:
+def title(change: Change) -> str:
     """Return what happens to a run, and why."""
+    action, reason = change.action, reasons.text(change.reason)
     match action:
         case Action.RETRY:
             return f"retry: {reason}"
-        case Action.CREATE | Action.FORCE | Action.UNKNOWN | Action.KEEP:
-            return reason
-        case _:
+        case Action.WAIT | Action.BLOCKED | Action.ORPHAN:
             return f"{WORDS[action]}: {reason}" if reason else WORDS[action]
+        case _:
+            return reason
 
 
 def _members(action: Action, members: list[Change], *, verbose: bool, indent: int) -> Iterator[str]:
@@ -149,7 +156,7 @@ def _members(action: Action, members: list[Change], *, verbose: bool, indent: in
         yield from (f"{space}{name}" for name in names)
         return
     # The places of replaced runs are those of the runs that replace them.
-    if action is Action.KEEP or members[0].reason == diff.REPLACED:
+    if action.told is Action.KEEP or members[0].reason.cause is Cause.REPLACED:
         return
     # A list that would hide one line only is shown whole.
     shown = members if len(members) <= SHOWN + 1 else members[:SHOWN]

@@ -13,7 +13,6 @@ from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.cli.views.plans import duration, plural
 from cosmos_jobs.core.events import Event, Kind, Lane
 from cosmos_jobs.core.record import REFUSED_OR_BROKEN
-from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import STARTS, Action, Planned
 
 LINE_EVERY_S = 10.0
@@ -61,9 +60,8 @@ class Tally:
 
 def pending(planned: Planned) -> frozenset[str]:
     """Return the runs that are to be made, waited for, or taken as they are published."""
-    awaited = STARTS | {Action.WAIT}
-    runs = {each.run_id for each in planned.plan.changes if each.action in awaited}
-    return frozenset(runs.union(diff.taken(planned.plan)))
+    awaited = STARTS | {Action.WAIT, Action.TAKE}
+    return frozenset(each.run_id for each in planned.plan.changes if each.action in awaited)
 
 
 def reporter(

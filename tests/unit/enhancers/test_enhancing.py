@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_jobs.cli.views.reasons import text as worded
 from cosmos_jobs.config import project, schema
 from cosmos_jobs.config.project import EnhancerSettings
 from cosmos_jobs.core import identity, serialize
@@ -16,7 +17,7 @@ from cosmos_jobs.core.record import PromptRecord, State
 from cosmos_jobs.errors import InvalidFiles
 from cosmos_jobs.jobs import expand, parse
 from cosmos_jobs.plan import diff
-from cosmos_jobs.plan.model import Action
+from cosmos_jobs.plan.model import WITHOUT_TEXT, Action
 from cosmos_jobs.state.store import Store, Transaction
 from tests.support.examples import inputs, parsed, record, snapshot
 
@@ -147,8 +148,10 @@ def test_a_plan_says_which_runs_are_unknown_and_starts_only_the_others() -> None
 
     made = diff.diff(now.runs, now.prompts, snapshot(()))
 
-    unknown = [each for each in made.changes if each.action is Action.UNKNOWN]
-    assert [(each.run_id, each.reason) for each in unknown] == [("", "known after enhance")] * 2
+    unknown = [each for each in made.changes if each.action is Action.ENHANCE]
+    assert [(each.run_id, worded(each.reason)) for each in unknown] == [
+        ("", "known after enhance")
+    ] * 2
     assert [each.place.split("/")[0] for each in diff.starts(made)] == ["plain", "plain"]
 
 
@@ -158,8 +161,13 @@ def test_a_plan_says_why_there_is_no_text() -> None:
 
     made = diff.diff(now.runs, now.prompts, snapshot(()), refused=refused)
 
-    reasons = [each.reason for each in made.changes if each.action is Action.UNKNOWN]
-    assert reasons == ["llm:m: no", "known after enhance"]
+    found = [
+        (each.action, worded(each.reason)) for each in made.changes if each.action in WITHOUT_TEXT
+    ]
+    assert found == [
+        (Action.UNKNOWN, "llm:m: no"),
+        (Action.ENHANCE, "known after enhance"),
+    ]
 
 
 def test_what_was_made_of_another_text_is_replaced() -> None:
@@ -168,7 +176,7 @@ def test_what_was_made_of_another_text_is_replaced() -> None:
 
     made = diff.diff(now.runs, now.prompts, known)
 
-    assert {each.reason for each in diff.starts(made)} == {"prompt text changed"}
+    assert {worded(each.reason) for each in diff.starts(made)} == {"prompt text changed"}
 
 
 # --- the store ----------------------------------------------------------------------------

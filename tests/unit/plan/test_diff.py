@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from cosmos_jobs.cli.views.reasons import text as worded
 from cosmos_jobs.core.job import Expansion, JobInputs
 from cosmos_jobs.core.record import State
 from cosmos_jobs.core.run import InputFile
 from cosmos_jobs.core.snapshot import Snapshot
 from cosmos_jobs.plan import diff
 from cosmos_jobs.plan.model import Action, Change, Plan
+from cosmos_jobs.plan.reasons import Cause, Difference, Part, Reason
 from tests.support.examples import PLAIN, expanded, file, parsed, record, snapshot
 
 BODY = PLAIN + "params: {num_steps: 35}\n"
@@ -43,11 +45,11 @@ def in_state(now: Expansion, state: State, reason: str = "") -> Snapshot:
 
 
 def verdicts(made: Plan) -> set[tuple[Action, str]]:
-    return {(change.action, change.reason) for change in made.changes}
+    return {(change.action, worded(change.reason)) for change in made.changes}
 
 
 def reasons(made: Plan) -> set[str]:
-    return {change.reason for change in diff.starts(made)}
+    return {worded(change.reason) for change in diff.starts(made)}
 
 
 # --- what happens -------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def test_a_missing_output_is_made_again() -> None:
 
     made = planned(now, done(now), missing=(gone,))
 
-    assert [(change.action, change.reason) for change in made.changes] == [
+    assert [(change.action, worded(change.reason)) for change in made.changes] == [
         (Action.RETRY, "its video is missing or damaged"),
         (Action.KEEP, "up to date"),
     ]
@@ -134,8 +136,8 @@ def test_a_missing_output_is_made_again() -> None:
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        (State.PENDING, (Action.KEEP, "published")),
-        (State.FAILED, (Action.KEEP, "published")),
+        (State.PENDING, (Action.TAKE, "published")),
+        (State.FAILED, (Action.TAKE, "published")),
         (State.QUEUED, (Action.WAIT, "queued")),
         (State.BLOCKED, (Action.BLOCKED, "")),
         (State.SUCCEEDED, (Action.KEEP, "up to date")),
@@ -178,7 +180,7 @@ def test_a_run_of_two_jobs_starts_once() -> None:
 
     made = diff.diff([*one.runs, *other.runs], {**one.prompts, **other.prompts}, snapshot(()))
 
-    assert [(change.job, change.action, change.reason) for change in made.changes] == [
+    assert [(change.job, change.action, worded(change.reason)) for change in made.changes] == [
         ("one", Action.CREATE, "new"),
         ("one", Action.CREATE, "new"),
         ("other", Action.KEEP, "the same run as in one"),
@@ -242,7 +244,7 @@ def test_another_engine_is_told_and_not_its_parameters() -> None:
 
     made = planned(now, snapshot([record(before, State.SUCCEEDED)], [now]))
 
-    assert made.changes[0].reason == "engine transfer1 → preview"
+    assert worded(made.changes[0].reason) == "engine transfer1 → preview"
 
 
 def test_a_new_contract_of_the_engine_is_told() -> None:
@@ -251,7 +253,7 @@ def test_a_new_contract_of_the_engine_is_told() -> None:
 
     made = planned(now, snapshot([record(each, State.SUCCEEDED) for each in old], [now]))
 
-    assert made.changes[0].reason == "contract of preview 0 → 1"
+    assert worded(made.changes[0].reason) == "contract of preview 0 → 1"
 
 
 def test_a_prompt_that_the_store_has_lost_is_no_obstacle() -> None:
@@ -272,7 +274,7 @@ def test_runs_that_left_the_file_are_orphans() -> None:
 
     left = before.runs[1]
     assert made.changes[-1] == Change(
-        Action.ORPHAN, left.run.id, "x", left.place, "no longer in the job file"
+        Action.ORPHAN, left.run.id, "x", left.place, Reason(Cause.GONE)
     )
     assert diff.starts(made) == ()
 
@@ -285,7 +287,7 @@ def test_every_generation_of_orphans_is_found() -> None:
 
     orphans = {change.run_id for change in made.changes if change.action is Action.ORPHAN}
     assert orphans == {each.run.id for each in (*first.runs, *second.runs)}
-    assert {each.reason for each in made.changes if each.action is Action.ORPHAN} == {
+    assert {worded(each.reason) for each in made.changes if each.action is Action.ORPHAN} == {
         "replaced in the job file"
     }
     assert reasons(made) == {"num_steps 50 → 60"}
@@ -326,7 +328,19 @@ def test_a_run_that_two_jobs_had_is_an_orphan_of_the_one_that_gave_it_up() -> No
 def test_counts_name_every_action() -> None:
     counts = diff.count(planned(expansion(), snapshot(())))
 
-    assert counts == {**dict.fromkeys(Action, 0), Action.CREATE: 2}
+    others = ("retry", "force", "unknown", "wait", "keep", "blocked", "orphan")
+    assert counts == {"create": 2, **dict.fromkeys(others, 0)}
+
+
+def test_why_is_a_value() -> None:
+    before, now = expansion(), expansion(BODY.replace("35", "50"))
+
+    made = planned(now, done(before))
+
+    steps = Difference(Part.PARAMETER, "num_steps", 35, 50)
+    assert {each.reason for each in diff.starts(made)} == {
+        Reason(Cause.CHANGED, differences=(steps,))
+    }
 
 
 def test_renaming_a_label_runs_nothing() -> None:

@@ -9,19 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cosmos_jobs.cli.views import reasons
 from cosmos_jobs.core.job import Selection
 from cosmos_jobs.core.record import State
 from cosmos_jobs.errors import InvalidFiles
 from cosmos_jobs.plan import diff
 from cosmos_jobs.plan import saved as saved_plans
-from cosmos_jobs.plan.model import Estimate, Planned
+from cosmos_jobs.plan.model import Action, Estimate, Planned
 from tests.support.examples import PLAIN, parsed, planned, record, runs, snapshot
 
 NOW = planned([parsed(PLAIN)], estimate=Estimate(2, 0, 60.0, 0.5), refusals=("too much",))
 
 
+def dump(plan: Planned) -> bytes:
+    return saved_plans.dump(plan, reasons.text)
+
+
 def moved(saved: Planned, now: Planned) -> list[str]:
-    return list(saved_plans.moved_on(saved_plans.load(saved_plans.dump(saved), "x.plan"), now))
+    return list(saved_plans.moved_on(saved_plans.load(dump(saved), "x.plan"), now))
 
 
 def test_a_saved_plan_knows_its_selection_and_its_runs() -> None:
@@ -29,7 +34,7 @@ def test_a_saved_plan_knows_its_selection_and_its_runs() -> None:
         ("a.yaml", "jobs"), target="h100", only=("golden",), force=True, preview=False
     )
 
-    saved = saved_plans.load(saved_plans.dump(replace(NOW, selection=selection)), "x.plan")
+    saved = saved_plans.load(dump(replace(NOW, selection=selection)), "x.plan")
 
     assert saved.selection == selection
     assert saved.targets == {"x": "local"}
@@ -38,7 +43,7 @@ def test_a_saved_plan_knows_its_selection_and_its_runs() -> None:
 
 
 def test_a_plan_as_json_says_everything_that_the_text_says() -> None:
-    document = orjson.loads(saved_plans.dump(NOW))
+    document = orjson.loads(dump(NOW))
 
     assert document["summary"]["create"] == 2
     assert document["estimate"] == {
@@ -64,17 +69,28 @@ def test_a_plan_as_json_says_everything_that_the_text_says() -> None:
     }
 
 
+def test_a_saved_plan_names_the_actions_that_it_always_named() -> None:
+    change = NOW.plan.changes[0]
+    told = {Action.TAKE: "keep", Action.ENHANCE: "unknown"}
+
+    for action in Action:
+        plan = replace(NOW.plan, changes=(replace(change, action=action),))
+        document = orjson.loads(dump(replace(NOW, plan=plan)))
+
+        assert document["changes"][0]["action"] == told.get(action, action)
+        assert document["summary"][told.get(action, action)] == 1
+        assert not document["summary"].keys() & told.keys()
+
+
 def test_a_change_is_one_line_so_that_plans_can_be_compared() -> None:
-    lines = saved_plans.dump(NOW).splitlines()
+    lines = dump(NOW).splitlines()
 
     assert sum(b'"run_id"' in line for line in lines) == 2
     assert all(line.count(b'"run_id"') <= 1 for line in lines)
 
 
 def test_the_same_plan_is_the_same_bytes() -> None:
-    assert saved_plans.dump(NOW) == saved_plans.dump(
-        planned([parsed(PLAIN)], estimate=NOW.estimate, refusals=NOW.refusals)
-    )
+    assert dump(NOW) == dump(planned([parsed(PLAIN)], estimate=NOW.estimate, refusals=NOW.refusals))
 
 
 def test_a_fresh_plan_has_not_moved_on() -> None:
@@ -185,7 +201,7 @@ def test_a_run_that_failed_meanwhile_is_still_started() -> None:
     ],
 )
 def test_a_changed_plan_is_refused(change: dict[str, object]) -> None:
-    document = {**orjson.loads(saved_plans.dump(NOW)), **change}
+    document = {**orjson.loads(dump(NOW)), **change}
 
     with pytest.raises(InvalidFiles) as refused:
         saved_plans.load(orjson.dumps(document), "x.plan")

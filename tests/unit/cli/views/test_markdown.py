@@ -18,6 +18,7 @@ from cosmos_jobs.cli.views import markdown
 from cosmos_jobs.cli.views.diagnostics import visible
 from cosmos_jobs.core.diagnostics import Diagnostic, Severity, Span
 from cosmos_jobs.plan.model import Action, Change, Estimate, Planned
+from cosmos_jobs.plan.reasons import Cause, Reason
 from tests.conftest import Golden
 from tests.support.examples import parsed, planned
 from tests.unit.cli.views.test_plans import EXAMPLES, ONE_VIDEO
@@ -65,7 +66,7 @@ def hostile(written: str, count: int = 1) -> Planned:
     assert job.spec
     job = replace(job, spec=replace(job.spec, path=written), target=written)
     made = replace(PLAIN, jobs=(job,), refusals=(written,))
-    change = Change(Action.RETRY, "rs_1", "x", written, written)
+    change = Change(Action.RETRY, "rs_1", "x", written, Reason(Cause.TOLD, written))
     warning = Diagnostic("w", written, written, Span(3, 1, 2), severity=Severity.WARNING)
     return replace(changed(change, made, count), warnings=(warning,) * count)
 

@@ -14,6 +14,7 @@ from cosmos_jobs.cli.views import plans
 from cosmos_jobs.core.job import JobSpec
 from cosmos_jobs.core.record import State
 from cosmos_jobs.plan.model import Action, Change, Estimate, Plan, Planned
+from cosmos_jobs.plan.reasons import Cause, Reason
 from tests.conftest import Golden
 from tests.support.examples import expanded, parsed, planned, record, snapshot
 
@@ -68,9 +69,13 @@ def mixed() -> Planned:
         (State.BLOCKED, "the guardrail refused the prompt"),
         (State.PENDING, ""),
     )
-    forced = replace(now.plan.changes[-1], action=Action.FORCE, reason="forced; was succeeded")
+    forced = replace(
+        now.plan.changes[-1],
+        action=Action.FORCE,
+        reason=Reason(Cause.FORCED, state=State.SUCCEEDED),
+    )
     gone = Change(
-        Action.ORPHAN, "rs_53ed0dea3d76f480", "night", "night/pier-old", "no longer in the job file"
+        Action.ORPHAN, "rs_53ed0dea3d76f480", "night", "night/pier-old", Reason(Cause.GONE)
     )
     changes = (*now.plan.changes[:-1], forced, gone)
     return replace(now, plan=replace(now.plan, changes=changes), estimate=Estimate(6, 0, 900, 0.5))
@@ -146,7 +151,9 @@ def test_no_reason_controls_the_terminal_or_breaks_a_line(
     reason: str, action: Action, verbose: bool
 ) -> None:
     now = planned([parsed(ONE_VIDEO.replace("500", "1"))])
-    change = replace(now.plan.changes[0], action=action, reason=f"a\x1b[2J\n{reason}")
+    change = replace(
+        now.plan.changes[0], action=action, reason=Reason(Cause.TOLD, f"a\x1b[2J\n{reason}")
+    )
 
     text = unstyle(plans.text(replace(now, plan=Plan((change,), "", 0)), verbose=verbose))
 

@@ -360,6 +360,10 @@ def _stopping(
 def _cancelling(
     left: Sequence[InFlight], machines: Sequence[MachineState], limits: Limits
 ) -> Iterator[Step]:
+    # What one has made is fetched before it is done with, also where it is seen to have ended.
+    under_way = [step for step in limits.under_way if isinstance(step, Cancel)]
+    ending = {batch for step in under_way for batch in step.batches}
+    left = [each for each in left if each.id not in ending]
     alone = [each.id for each in left if not each.machine]
     for machine in machines:
         mine = [each for each in left if _is_at(each, machine.key)]
@@ -369,9 +373,7 @@ def _cancelling(
             each.id for each in mine if asked and not each.is_final and (kill or not each.is_out)
         ]
         alone += [each.id for each in mine if each.id not in ended]
-        is_busy = limits.is_fed(machine.key) or any(
-            isinstance(step, Cancel) and step.machine == machine.key for step in limits.under_way
-        )
+        is_busy = limits.is_fed(machine.key) or any(s.machine == machine.key for s in under_way)
         if ended and not is_busy:
             yield Cancel(machine.key, tuple(ended), kill)
     if alone:

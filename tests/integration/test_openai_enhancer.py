@@ -240,7 +240,7 @@ def test_without_the_package_it_says_how_to_install_it() -> None:
         "from cosmos_jobs.config.project import EnhancerSettings\n"
         "from cosmos_jobs.enhancers.base import Request\n"
         "one = OpenAIEnhancer(EnhancerSettings('o', 'openai', model='m', base_url='http://x/v1'))\n"
-        "try: list(one.enhance([Request('a', 'a')]))\n"
+        "try: list(one.enhance([Request(id='a', text='a')]))\n"
         "except Exception as error: print(type(error).__name__, error.hint)\n"
     )
 

@@ -134,6 +134,8 @@ class Client:
                 self.is_over, self.under_way = True, {}
             else:
                 self.under_way[step] = None
+            if isinstance(step, Cancel):
+                self.kill(step)
 
     def see(self, batch: str, *seen: Observation) -> None:
         for each in seen:
@@ -258,16 +260,20 @@ class Client:
                 self.record(self.in_flight[each], batch.runs)
                 self.see(each, Stopped())
 
-    def cancel(self, step: Cancel, trouble: str) -> None:
-        name = step.machine[1]
-        machine = self.world.machines[name]
-        if not (machine.is_away or trouble):
+    def kill(self, step: Cancel) -> None:
+        """Begin to cancel: batches are ended, and seen to be, before what they made is fetched."""
+        machine = self.world.machines[step.machine[1]]
+        if not machine.is_away:
             for batch in step.batches:
                 life = machine.lives.setdefault(batch, Life.CANCELLED)
                 if step.kill and life is Life.RUNNING:
                     machine.lives[batch] = Life.CANCELLED
-            self.look(name, step.batches, GOOD)
+            self.look(step.machine[1], step.batches, GOOD)
+
+    def cancel(self, step: Cancel, trouble: str) -> None:
         for batch in step.batches:
+            for run in self.in_flight[batch].due if batch in self.in_flight else ():
+                self.fetch(step.machine[1], batch, run, trouble)
             self.see(batch, Stopped())
 
     def leave(self, name: str, *, silent: bool) -> None:
@@ -397,6 +403,21 @@ def test_interrupted_at_any_time_it_ends_and_loses_nothing(
         client.interrupt()
         calm(client)
     calm(Client(now, frozenset()))
+
+    check(now)
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 3), st.integers(1, 2))
+def test_what_is_cancelled_has_ended_and_what_it_made_is_here(
+    data: st.DataObject, batches: int, machines: int
+) -> None:
+    now = world(batches, machines)
+    client = Client(now, frozenset(now.batches))
+
+    for _ in range(data.draw(st.integers(0, 30))):
+        happen(data, client, TROUBLES)
+    calm(Client(now, frozenset(), stop=Stop.ALL))
 
     check(now)
 
@@ -560,6 +581,12 @@ def test_what_others_claimed_is_ended_only_where_all_is_to_be() -> None:
 
     assert steps(theirs, at=limits(stop=Stop.HERE)) == (End(),)
     assert steps(theirs, at=limits(stop=Stop.ALL)) == (Cancel(KEY, ("ba_0",), True),)
+
+
+def test_what_has_ended_is_not_done_with_before_it_is_fetched() -> None:
+    ending = limits(stop=Stop.ALL, under_way={Cancel(KEY, ("ba_0",), True)})
+
+    assert steps(MADE, at=ending) == ()
 
 
 def test_a_machine_that_is_being_given_something_is_not_told_to_end_it_yet() -> None:

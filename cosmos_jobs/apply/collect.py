@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import orjson
-
 from cosmos_jobs.apply.in_flight import Damaged, Fetched, InFlight, Polled
+from cosmos_jobs.apply.manifest import Made, manifest
 from cosmos_jobs.artifacts import digests
 from cosmos_jobs.artifacts.outputs import LOG, MANIFEST, NAMES, Outputs, safe_files
 from cosmos_jobs.core import atomic, serialize
@@ -23,7 +21,6 @@ from cosmos_jobs.errors import TransferError
 from cosmos_jobs.targets.fleet import Machine
 
 GROWING = ".ndjson"
-GUARDRAILS = "guardrails"
 
 
 async def look(machine: Machine, batches: Sequence[InFlight]) -> dict[str, Polled]:
@@ -96,7 +93,7 @@ class Collector:
             if isinstance(made, str):
                 return Damaged(run_id, made)
             (arriving / LOG).write_text(batch.status.log)
-            document = _manifest(machine, batch, record, prompt, outcome, made)
+            document = manifest(machine, batch, record, prompt, made)
             atomic.write(arriving / MANIFEST, document)
             self._outputs.receive(run_id, arriving)
         self._outputs.link(replace(record, output=made.output))
@@ -109,17 +106,7 @@ class Collector:
         (folder / LOG).write_text(batch.status.log)
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What a run has made: its video or image, and the sha256 of all its files by name."""
-
-    output: Output
-    files: Mapping[SafePath, str]
-
-
-async def _brought(
-    machine: Machine, batch: InFlight, outcome: Outcome, folder: Path
-) -> _Made | str:
+async def _brought(machine: Machine, batch: InFlight, outcome: Outcome, folder: Path) -> Made | str:
     """Fetch the files of a run into a folder; return what they are, or what is wrong with them."""
     names = {machine.batches.path(batch.id, path): name for name, path in outcome.files.items()}
     sha256 = await machine.host.get({path: folder / name for path, name in names.items()})
@@ -127,7 +114,7 @@ async def _brought(
     return await asyncio.to_thread(_checked, folder, found, outcome)
 
 
-def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> _Made | str:
+def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> Made | str:
     """Return what the files `found` are, by name with their sha256, or what is wrong."""
     for name, sha256 in found.items():
         if not sha256:
@@ -141,48 +128,4 @@ def _checked(folder: Path, found: Mapping[SafePath, str], outcome: Outcome) -> _
     if isinstance(seen, str):
         return f"the engine's output is no video: {seen}"
     size = (folder / output).stat().st_size
-    return _Made(Output(found[output], size, seen.frames, output), found)
-
-
-def _manifest(
-    machine: Machine,
-    batch: InFlight,
-    record: Record,
-    prompt: PromptRecord,
-    outcome: Outcome,
-    made: _Made,
-) -> bytes:
-    """Return a run's full provenance as JSON: what was asked, where it ran, what came of it."""
-    asked = {each.run: each for each in serialize.asked(batch.texts) or ()}
-    given = asked.get(record.run.id)
-    status = batch.status
-    document = {
-        "run": asdict(record.run),
-        "prompt": {**serialize.prompt_document(prompt), "id": prompt.prompt.id},
-        "jobs": record.jobs,
-        "paths": record.files,
-        "output": asdict(made.output),
-        "files": {str(name): sha256 for name, sha256 in made.files.items()},
-        "inputs": given.inputs if given else prompt.prompt.inputs,
-        "batch": batch.id,
-        "companions": [run for run in batch.batch.runs if run != record.run.id],
-        "target": batch.batch.target,
-        "host": machine.name,
-        "gpu": status.gpu,
-        **status.facts,
-        "attempt": len(record.attempts),
-        "started": status.started,
-        "made": status.finished or time.time(),
-        "checkpoint": batch.engine.checkpoint(record.run),
-        "guardrails": _guardrails(record, outcome),
-        "engine": {key: each for key, each in outcome.details.items() if key != GUARDRAILS},
-    }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _guardrails(record: Record, outcome: Outcome) -> object:
-    """Return what was asked of the guardrails, and what the engine says that they did."""
-    told = outcome.details.get(GUARDRAILS)
-    if not isinstance(told, Mapping):
-        return None
-    return {"requested": record.run.params.get(GUARDRAILS, True), **told}
+    return Made(Output(found[output], size, seen.frames, output), found)

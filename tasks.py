@@ -13,10 +13,12 @@ from invoke.tasks import task
 PYTHON = sys.executable
 HERE = Path(__file__).parent
 
-PROCESSES = 5
-"""For two processors: most tests wait more than they compute."""
+SPREAD = "--dist loadfile --no-loadscope-reorder"
+"""By files: tests of one share its servers, and no process starts an engine of Docker for two."""
 
-SPREAD = f"-n {PROCESSES} --dist worksteal"
+EVERY = (f"-n 3 {SPREAD} --ignore tests/faults", f"-n 2 {SPREAD} tests/faults")
+"""For two processors: most wait more than they compute; those of faults watch how quickly things
+are found again."""
 
 PROGRAMS = {
     "sshd": "openssh-server",
@@ -42,14 +44,15 @@ PROGRAMS = {
 @task(help={"options": "More options of pytest."})
 def test(context: Context, options: str = "") -> None:
     """Run all tests, or with `--options` those that pytest then selects."""
-    context.run(f"{PYTHON} -m pytest {options or SPREAD}", pty=sys.stdout.isatty())
+    for run in (options,) if options else EVERY:
+        context.run(f"{PYTHON} -m pytest {run}", pty=sys.stdout.isatty())
 
 
 @task(help={"part": "A part of tests/support/campaigns.py, as kills or cuts; else all."})
 def campaign(context: Context, part: str = "") -> None:
     """Try often what `check` tries a few times: random batches, kills, cuts."""
     chosen = f"campaign(part='{part}')" if part else "campaign"
-    context.run(f'{PYTHON} -m pytest {SPREAD} -m "{chosen}"', pty=sys.stdout.isatty())
+    context.run(f'{PYTHON} -m pytest -n 3 {SPREAD} -m "{chosen}"', pty=sys.stdout.isatty())
 
 
 @task

@@ -298,7 +298,11 @@ def _feeding(
         return
     room = machine.at_once
     if limits.agenda.follows_until is not Until.SUBMITTED:
-        out = sum(each.is_out and not each.is_final for each in mine)
+        # What never arrived holds no room: it could not be sent again for want of its own.
+        out = sum(
+            each.is_out and not each.is_final and not _may_get(each, machine, limits.now)
+            for each in mine
+        )
         room = min(room, machine.slots + machine.ahead - out)
     taken: list[InFlight] = []
     for each in in_flight.values():

@@ -32,8 +32,9 @@ for run in $runs; do [ ! -e "$run/manifest.json" ] || echo "$run"; done
 
 _DROP = '[ ! -d "$d/files" ] || { cd -- "$d/files" && rm -f -- $files; }'
 
+# Another client may give the same content its name in between.
 _NAME = """cd -- "$d/runs/$run" || exit 1
-[ ! -e "$new" ] || mv -f -- "$new" manifest.json || exit 1
+[ ! -e "$new" ] || mv -f -- "$new" manifest.json || [ ! -e "$new" ] || exit 1
 sync -f . 2> /dev/null || sync
 """
 

@@ -311,7 +311,9 @@ def world(batches: int, machines: int) -> World:
     )
 
 
-def happen(data: st.DataObject, client: Client, troubles: tuple[str, ...]) -> None:
+def happen(
+    data: st.DataObject, client: Client, troubles: tuple[str, ...], *, may_go: bool = True
+) -> None:
     """Let something happen: a step ends, a machine works on, goes away or comes back, time goes."""
     client.begin()
     machines = [*client.world.machines.values()]
@@ -325,7 +327,7 @@ def happen(data: st.DataObject, client: Client, troubles: tuple[str, ...]) -> No
             if running:
                 ended = Life.EXITED if what == "work" else Life.GONE
                 machine.lives[data.draw(st.sampled_from(running))] = ended
-        case "away":
+        case "away" if may_go:
             machine.is_away = not machine.is_away
         case "time":
             client.now += data.draw(st.sampled_from([0.1, 1.0, 6.0, 40.0]))
@@ -436,7 +438,9 @@ def test_two_owners_start_nothing_twice(data: st.DataObject, batches: int, machi
     troubles = TROUBLES if machines == 1 else ("lost later",)
 
     for _ in range(data.draw(st.integers(0, 60))):
-        happen(data, data.draw(st.sampled_from(clients)), troubles)
+        # A machine that is away is left, and what waits for it moves.
+        client = data.draw(st.sampled_from(clients))
+        happen(data, client, troubles, may_go=machines == 1)
         assert all(started <= 1 for started in now.starts.values())
     for client in clients:
         calm(client)
@@ -593,3 +597,19 @@ def test_a_machine_that_is_being_given_something_is_not_told_to_end_it_yet() -> 
     busy = limits(stop=Stop.OURS, under_way={Submit(KEY, ("ba_0",))})
 
     assert steps(QUEUED, at=busy) == ()
+
+
+def test_what_never_arrived_is_sent_again_though_nothing_else_has_room() -> None:
+    lost = replace(QUEUED, sent=0.0, is_looked_at=True)
+
+    found = steps(lost, lost, at=limits())
+
+    assert Submit(KEY, ("ba_0",)) in found
+
+
+def test_what_may_still_arrive_holds_its_room() -> None:
+    just_sent = replace(QUEUED, sent=99.0, is_looked_at=True)
+
+    found = steps(just_sent, just_sent, QUEUED, at=limits())
+
+    assert not any(isinstance(step, Submit) for step in found)
